@@ -1,0 +1,2 @@
+//! Benchmark harness of LVX.
+fn main() {}

@@ -1,0 +1,3 @@
+//! Schedulers: tables that userspace computes and the kernel indexes, and picks over live counters.
+
+pub mod maglev;

@@ -1,0 +1,3 @@
+//! The daemon's control plane as seen from outside.
+
+pub mod snapshot;

@@ -1,0 +1,3 @@
+//! The `lvx` command.
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! LVX tasks.
+fn main() {}
