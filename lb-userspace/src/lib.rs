@@ -1,4 +1,5 @@
 //! The controller of LVX: configuration, next hops, map updates, control socket, metrics.
 
 pub mod control;
+pub mod datapath;
 pub mod model;

@@ -1,0 +1,161 @@
+//! The pipeline's tables on BPF maps.
+
+use core::sync::atomic::AtomicU64;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::bpf_fib_lookup as FibParameters,
+    helpers::{bpf_fib_lookup, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns},
+    programs::XdpContext,
+};
+use lb_common::{
+    datapath::{ConnectionTables, Route, Tables},
+    layout::{
+        Address, Bucket, ConnectionEntry, Counter, Geometry, NextHop, RealServer, Service, ServiceKey, Traffic,
+    },
+};
+
+use crate::maps;
+
+/// Set by the loader before the program is verified; constants to the compiler of the kernel.
+#[unsafe(no_mangle)]
+static ESTABLISHED_MASK: u32 = 0;
+#[unsafe(no_mangle)]
+static EMBRYONIC_MASK: u32 = 0;
+#[unsafe(no_mangle)]
+static HASH_SEED: u64 = 0;
+#[unsafe(no_mangle)]
+static REAL_SERVER_LIMIT: u32 = 0;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// The maps, as seen by one run of the program.
+pub(crate) struct MapTables<'a>(pub(crate) &'a XdpContext);
+
+#[inline(always)]
+fn constant<V: Copy>(value: &'static V) -> V {
+    // SAFETY: a reference to a static is valid; volatile, because the loader changes the value after compilation.
+    unsafe { core::ptr::from_ref(value).read_volatile() }
+}
+
+impl ConnectionTables for MapTables<'_> {
+    #[inline(always)]
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            established_mask: constant(&ESTABLISHED_MASK),
+            embryonic_mask: constant(&EMBRYONIC_MASK),
+            seed: constant(&HASH_SEED),
+        }
+    }
+
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<&Bucket> {
+        maps::BUCKETS.get(index)
+    }
+
+    #[inline(always)]
+    fn entry(&self, index: u32) -> Option<&ConnectionEntry> {
+        maps::ENTRIES.get(index)
+    }
+
+    #[inline(always)]
+    fn real_server(&self, slot: u32) -> Option<&RealServer> {
+        maps::REAL_SERVERS.get(slot)
+    }
+
+    #[inline(always)]
+    fn load(&self, slot: u32) -> Option<&AtomicU64> {
+        let cell = maps::LOADS.get_ptr_mut(slot)?;
+        // SAFETY: the map's value is one aligned u64, shared as an atomic by everybody.
+        Some(unsafe { AtomicU64::from_ptr(cell) })
+    }
+}
+
+impl Tables for MapTables<'_> {
+    #[inline(always)]
+    fn find_service(&self, key: &ServiceKey) -> Option<u32> {
+        // SAFETY: the value is one aligned u32, copied at once; the controller replaces values as a whole.
+        unsafe { maps::SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn service(&self, id: u32) -> Option<&Service> {
+        maps::SERVICE_TABLE.get(id)
+    }
+
+    #[inline(always)]
+    fn table_slot(&self, index: u32) -> Option<u32> {
+        let [even, odd] = maps::SCHEDULER_TABLE.get(index >> 1)?;
+        Some(if index & 1 == 0 { *even } else { *odd })
+    }
+
+    #[inline(always)]
+    fn traffic(&self, slot: u32) -> Option<&Traffic> {
+        // SAFETY: the helper has no preconditions.
+        let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+        maps::TRAFFIC.get(cpu.wrapping_mul(constant(&REAL_SERVER_LIMIT)).wrapping_add(slot))
+    }
+
+    #[inline(always)]
+    fn count(&self, counter: Counter) {
+        if let Some(cell) = maps::COUNTERS.get_ptr_mut(counter.index()) {
+            // SAFETY: the value belongs to this CPU, and XDP programs do not interrupt each other on it.
+            unsafe { *cell = (*cell).wrapping_add(1) };
+        }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: the helper has no preconditions.
+        (unsafe { bpf_ktime_get_coarse_ns() } >> Geometry::STAMP_SHIFT) as u32
+    }
+
+    #[inline(always)]
+    fn route(&self, source: Address, destination: Address, ingress: u32) -> Option<Route> {
+        let mut hop = NextHop { ifindex: 0, destination_mac: [0; 6], source_mac: [0; 6], mtu: u16::MAX };
+        fib_lookup(self.0, &source, &destination, ingress, &mut hop).then_some(Route { hop })
+    }
+}
+
+/// Out of line: the parameter block takes 64 bytes of stack, and two callers share it. False where the kernel has no
+/// route or no neighbour.
+#[inline(never)]
+fn fib_lookup(
+    context: &XdpContext,
+    source: &Address,
+    destination: &Address,
+    ingress: u32,
+    hop: &mut NextHop,
+) -> bool {
+    // SAFETY: the block consists of integers and unions of integers.
+    let mut parameters: FibParameters = unsafe { core::mem::zeroed() };
+    if destination.is_ipv4() {
+        parameters.family = AF_INET;
+        parameters.__bindgen_anon_3.ipv4_src = source.ipv4();
+        parameters.__bindgen_anon_4.ipv4_dst = destination.ipv4();
+    } else {
+        parameters.family = AF_INET6;
+        parameters.__bindgen_anon_3.ipv6_src = words(source);
+        parameters.__bindgen_anon_4.ipv6_dst = words(destination);
+    }
+    parameters.ifindex = ingress;
+    // SAFETY: the block is valid for its size and the context is this run's.
+    let failed = unsafe {
+        bpf_fib_lookup(
+            context.as_ptr(),
+            core::ptr::from_mut(&mut parameters).cast(),
+            size_of::<FibParameters>() as i32,
+            0,
+        )
+    };
+    hop.ifindex = parameters.ifindex;
+    hop.destination_mac = parameters.dmac;
+    hop.source_mac = parameters.smac;
+    failed == 0
+}
+
+#[inline(always)]
+const fn words(address: &Address) -> [u32; 4] {
+    [address.hi as u32, (address.hi >> 32) as u32, address.lo as u32, (address.lo >> 32) as u32]
+}

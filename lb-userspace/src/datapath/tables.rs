@@ -1,0 +1,124 @@
+//! The shared tables as the controller sees them.
+
+use std::sync::atomic::AtomicU64;
+
+use lb_common::atomic;
+use lb_common::datapath::ConnectionTables;
+use lb_common::layout::{
+    Bucket, ConnectionEntry, Geometry, RealServer, Service, Traffic, TrafficCounts,
+};
+
+use super::{MappedArray, Sizes};
+
+/// Every table that the XDP program and the controller share in memory.
+#[derive(Debug)]
+pub struct MappedTables {
+    pub(super) geometry: Geometry,
+    pub(super) cpus: u32,
+    pub(super) real_server_limit: u32,
+    pub(super) buckets: MappedArray<Bucket>,
+    pub(super) entries: MappedArray<ConnectionEntry>,
+    pub(super) services: MappedArray<Service>,
+    pub(super) real_servers: MappedArray<RealServer>,
+    pub(super) loads: MappedArray<AtomicU64>,
+    pub(super) scheduler: MappedArray<AtomicU64>,
+    pub(super) traffic: MappedArray<Traffic>,
+}
+
+impl ConnectionTables for MappedTables {
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    fn bucket(&self, index: u32) -> Option<&Bucket> {
+        self.buckets.get(index)
+    }
+
+    fn entry(&self, index: u32) -> Option<&ConnectionEntry> {
+        self.entries.get(index)
+    }
+
+    fn real_server(&self, slot: u32) -> Option<&RealServer> {
+        self.real_servers.get(slot)
+    }
+
+    fn load(&self, slot: u32) -> Option<&AtomicU64> {
+        self.loads.get(slot)
+    }
+}
+
+impl MappedTables {
+    /// A service's record.
+    #[must_use]
+    pub fn service(&self, id: u32) -> Option<&Service> {
+        self.services.get(id)
+    }
+
+    /// Writes a range of the scheduler table; `offset` is even, ranges never overlap a service's current one.
+    pub fn write_scheduler_range(&self, offset: u32, slots: &[u32]) {
+        for (index, pair) in (offset / 2..).zip(slots.chunks(2)) {
+            let (even, odd) = (pair.first().copied().unwrap_or(0), pair.get(1).copied().unwrap_or(0));
+            if let Some(cell) = self.scheduler.get(index) {
+                atomic::store(cell, u64::from(even) | (u64::from(odd) << 32));
+            }
+        }
+    }
+
+    /// Traffic of a real server, summed over the CPUs.
+    #[must_use]
+    pub fn traffic(&self, slot: u32) -> TrafficCounts {
+        let mut sum = TrafficCounts::default();
+        for cpu in 0..self.cpus {
+            if let Some(counts) = self.traffic.get(cpu * self.real_server_limit + slot).map(Traffic::read) {
+                sum.connections += counts.connections;
+                sum.in_packets += counts.in_packets;
+                sum.in_bytes += counts.in_bytes;
+                sum.out_packets += counts.out_packets;
+                sum.out_bytes += counts.out_bytes;
+            }
+        }
+        sum
+    }
+
+    /// Sets a real server's traffic counters to zero, before its slot is used again.
+    pub fn clear_traffic(&self, slot: u32) {
+        for cpu in 0..self.cpus {
+            if let Some(traffic) = self.traffic.get(cpu * self.real_server_limit + slot) {
+                traffic.clear();
+            }
+        }
+    }
+
+    /// Active and inactive connections of a real server.
+    #[must_use]
+    pub fn connections(&self, slot: u32) -> (u32, u32) {
+        let load = self.loads.get(slot).map_or(0, atomic::load);
+        ((load >> 32) as u32, load as u32)
+    }
+
+    /// Memory of each table in bytes, by the names of [`Sizes`].
+    #[must_use]
+    pub fn memory(&self) -> [(&'static str, u64); 4] {
+        let per_bucket = (size_of::<Bucket>() + 8 * size_of::<ConnectionEntry>()) as u64;
+        [
+            ("connections", u64::from(self.geometry.embryonic_base()) * per_bucket),
+            ("embryonic", u64::from(self.geometry.embryonic_mask + 1) * per_bucket),
+            (
+                "real_servers",
+                (self.real_servers.bytes() + self.loads.bytes() + self.traffic.bytes()) as u64,
+            ),
+            ("scheduler_slots", self.scheduler.bytes() as u64),
+        ]
+    }
+
+    /// Sizes that the tables were made with.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            geometry: self.geometry,
+            services: self.services.len() as u32,
+            real_servers: self.real_server_limit,
+            scheduler_slots: self.scheduler.len() as u32 * 2,
+        }
+    }
+}
