@@ -1,4 +1,5 @@
 //! Reads the recordings beside this file (see README.md).
+#![allow(clippy::unwrap_used, reason = "a recording that cannot be read fails the test")]
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use lb_common::sched::table::Candidate;

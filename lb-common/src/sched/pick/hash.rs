@@ -4,7 +4,7 @@
 pub const SOURCE_BUCKETS: u32 = 256;
 
 /// Key of the hash by which mh looks a flow up, and of each server's first choice.
-pub const LOOKUP_KEY: u64 = 2_654_435_761;
+pub(in crate::sched) const LOOKUP_KEY: u64 = 2_654_435_761;
 
 /// 2^32 divided by the golden ratio (`GOLDEN_RATIO_32` of linux/hash.h).
 const GOLDEN_RATIO: u32 = 0x61C8_8647;

@@ -69,6 +69,7 @@ fn product(load: u64, weight: u32) -> (u64, u32) {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
     use proptest::prelude::*;
 
@@ -109,7 +110,7 @@ mod tests {
         fn wlc_is_the_first_smallest_fraction(
             offers in proptest::collection::vec((any::<u32>(), any::<u32>(), any::<u32>()), 0..20)
         ) {
-            let offers: alloc::vec::Vec<_> =
+            let offers: std::vec::Vec<_> =
                 (1..).zip(offers).map(|(id, (weight, active, inactive))| (id, weight, active, inactive)).collect();
             let mut expected: Option<(u32, u128, u128)> = None;
             for &(id, weight, active, inactive) in offers.iter().filter(|offer| offer.1 > 0) {

@@ -10,6 +10,7 @@
 mod hash;
 mod load;
 
-pub(super) use hash::siphash13;
-pub use hash::{LOOKUP_KEY, SOURCE_BUCKETS, fold, maglev_index, source_hash};
+#[cfg(feature = "alloc")]
+pub(super) use hash::{LOOKUP_KEY, siphash13};
+pub use hash::{SOURCE_BUCKETS, fold, maglev_index, source_hash};
 pub use load::{Best, LoadKind};
