@@ -28,21 +28,41 @@ fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// IPVS's walk as golden data describes it, pick by pick: what a cycle has to be equal to.
-struct Walk<'a> {
-    list: &'a [Candidate],
+/// IPVS's weighted round robin, pick by pick, as the recordings describe it.
+#[derive(Default)]
+struct Walk {
+    list: Vec<Candidate>,
     next: usize,
     cw: u32,
 }
 
-impl Walk<'_> {
+impl Walk {
+    /// Greatest common divisor of the weights, and the value at which `cw` starts over.
+    fn bounds(&self) -> (u32, u32) {
+        let step = self.list.iter().fold(0, |all, server| gcd(all, server.weight)).max(1);
+        let most = self.list.iter().map(|server| server.weight).max().unwrap_or(0);
+        (step, (most + 1).saturating_sub(step))
+    }
+
+    fn change(&mut self, list: &[Candidate]) {
+        (self.list, self.next) = (list.to_vec(), 0);
+        let (step, highest) = self.bounds();
+        if self.cw == 0 || self.cw > highest {
+            self.cw = highest;
+        } else if step > 1 {
+            self.cw = self.cw / step * step + 1;
+        }
+    }
+
     fn pick(&mut self) -> u32 {
-        let gcd = self.list.iter().fold(0, |all, server| gcd(all, server.weight));
-        let highest = self.list.iter().map(|server| server.weight).max().unwrap_or(0) - (gcd - 1);
+        let (step, highest) = self.bounds();
+        if highest == 0 {
+            return 0;
+        }
         loop {
             if self.next == self.list.len() {
                 self.next = 0;
-                self.cw = if self.cw > gcd { self.cw - gcd } else { highest };
+                self.cw = if self.cw > step { self.cw - step } else { highest };
             }
             let server = &self.list[self.next];
             self.next += 1;
@@ -60,29 +80,32 @@ fn weight() -> impl Strategy<Value = u32> {
 
 proptest! {
     #[test]
-    fn the_wrr_cycle_is_ipvs_s_walk(weights in proptest::collection::vec(0..30_u32, 1..12), cursor in 0..200_u64, edited in 0..30_u32) {
-        let mut list = servers(&weights);
-        // The first list's level follows from its history, which the recordings pin down; start from a new one.
-        let one = Table::new(TableKind::Wrr, &list);
-        let start = list.iter().map(|server| server.weight).max().unwrap_or(0);
-        prop_assume!(start > 0);
-        let all = list.iter().fold(0, |all, server| gcd(all, server.weight));
-        let levels: Vec<u32> = (1..=start).step_by(all as usize).collect();
-        let walks = |table: &Table, list: &[Candidate]| levels.iter().any(|&cw| {
-            let mut walk = Walk { list, next: 0, cw };
-            table.slots().iter().all(|&id| id == walk.pick())
-        });
-        prop_assert!(walks(&one, &list));
-
-        // Without a change the cycle goes on; after one it starts at the head, on a level of its own.
-        let same = one.after(&list, cursor);
-        let length = one.slots().len();
-        let expected: Vec<u32> = (0..length).map(|step| one.slots()[(cursor as usize + step) % length]).collect();
-        prop_assert_eq!(same.slots(), expected);
-        list[0].weight = edited;
-        let other = one.after(&list, cursor);
-        let again = same.after(&list, 0);
-        prop_assert_eq!(other.slots(), again.slots(), "going on twice is going on once");
+    fn wrr_walks_as_ipvs_through_any_edits(
+        weights in proptest::collection::vec(0..13_u32, 1..8),
+        edits in proptest::collection::vec((0..8_usize, 0..13_u32, 0..40_u64), 1..12),
+        // A common factor makes levels and weights differ.
+        factor in 1..4_u32,
+    ) {
+        let mut list: Vec<Candidate> = servers(&weights.iter().map(|weight| weight * factor).collect::<Vec<_>>());
+        let mut walk = Walk::default();
+        for added in (0..list.len()).rev() {
+            walk.change(&list[added..]);
+        }
+        let mut table = Table::new(TableKind::Wrr, &list);
+        for (place, weight, picks) in edits {
+            for cursor in 0..picks {
+                let slots = table.slots();
+                let id = slots.get((cursor % slots.len().max(1) as u64) as usize).copied().unwrap_or(0);
+                prop_assert_eq!(id, walk.pick(), "pick {} of {:?}", cursor, list);
+            }
+            let place = place % list.len();
+            if list[place].weight != weight * factor {
+                list[place].weight = weight * factor;
+                walk.change(&list);
+            }
+            // Where nothing changed, the walk is not disturbed either.
+            table = table.after(&list, picks);
+        }
     }
 
     #[test]
