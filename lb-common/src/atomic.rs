@@ -22,7 +22,12 @@ pub fn compare_exchange(cell: &AtomicU64, old: u64, new: u64) -> u64 {
         use core::intrinsics::{AtomicOrdering, atomic_cxchg};
         // SAFETY: the pointer comes from a live, aligned reference to an atomic cell.
         unsafe {
-            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(cell.as_ptr(), old, new).0
+            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+                cell.as_ptr(),
+                old,
+                new,
+            )
+            .0
         }
     }
 }

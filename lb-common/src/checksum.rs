@@ -93,9 +93,8 @@ mod tests {
 
     #[test]
     fn a_known_ipv4_header() {
-        let header: [u8; 20] = [
-            0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0, 0, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8, 0, 0xc7,
-        ];
+        let header: [u8; 20] =
+            [0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0, 0, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8, 0, 0xc7];
         let mut sum = Checksum::zero();
         for word in header.chunks(4) {
             sum = sum.add(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));

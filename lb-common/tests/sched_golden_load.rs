@@ -9,11 +9,12 @@ fn replay(kind: LoadKind, recording: &Recording) -> Vec<u32> {
     let mut overload = Overload::default();
     let mut pick = |index: usize| {
         let marks = overload.at(recording, index);
-        let mut best = Best::new(kind);
+        let largest = recording.list.iter().map(|server| server.weight).max().unwrap_or(0);
+        let mut best = Best::new();
         for ((server, &(active, inactive)), _) in
             recording.list.iter().zip(&recording.loads[index]).zip(marks).filter(|(_, mark)| !**mark)
         {
-            best.offer(server.id, server.weight, active, inactive);
+            best.offer(server.id, kind.scanned_weight(server.weight, largest), active, inactive);
         }
         best.winner()
     };

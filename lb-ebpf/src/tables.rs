@@ -9,9 +9,10 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_common::{
-    datapath::{ConnectionTables, Route, Tables},
+    datapath::{self, ConnectionTables, Found, NewEntry, Route, SchedulerTables, Tables},
     layout::{
-        Address, Bucket, ConnectionEntry, Counter, Geometry, NextHop, RealServer, Service, ServiceKey, Traffic,
+        Address, Bucket, ConnectionEntry, Counter, Geometry, NextHop, RealServer, Service, ServiceKey,
+        Traffic,
     },
 };
 
@@ -33,13 +34,46 @@ const AF_INET6: u8 = 10;
 /// The maps, as seen by one run of the program.
 pub(crate) struct MapTables<'a>(pub(crate) &'a XdpContext);
 
+/// The maps without a packet: what the functions below work on.
+struct Maps;
+
 #[inline(always)]
 fn constant<V: Copy>(value: &'static V) -> V {
     // SAFETY: a reference to a static is valid; volatile, because the loader changes the value after compilation.
     unsafe { core::ptr::from_ref(value).read_volatile() }
 }
 
-impl ConnectionTables for MapTables<'_> {
+// Global functions in the sense of BPF: the verifier proves each on its own, for any argument.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lvx_find(hash: u64) -> u64 {
+    datapath::find(&Maps, hash).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lvx_insert(new: *const NewEntry) -> u64 {
+    // SAFETY: the verifier only lets callers pass memory of the type's size; null is checked.
+    match unsafe { new.as_ref() } {
+        Some(new) => datapath::insert(&Maps, new),
+        None => u64::MAX,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lvx_remove(position: u32) -> u64 {
+    u64::from(datapath::remove(&Maps, position))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lvx_least_loaded(offset: u32, length: u32) -> u64 {
+    u64::from(datapath::least_loaded(&Maps, offset, length))
+}
+
+impl ConnectionTables for Maps {
     #[inline(always)]
     fn geometry(&self) -> Geometry {
         Geometry {
@@ -72,6 +106,80 @@ impl ConnectionTables for MapTables<'_> {
     }
 }
 
+impl SchedulerTables for Maps {
+    #[inline(always)]
+    fn table_slot(&self, index: u32) -> Option<u32> {
+        let [even, odd] = maps::SCHEDULER_TABLE.get(index >> 1)?;
+        Some(if index & 1 == 0 { *even } else { *odd })
+    }
+
+    #[inline(always)]
+    fn table_pair(&self, index: u32) -> Option<[u32; 2]> {
+        maps::SCHEDULER_TABLE.get(index >> 1).copied()
+    }
+}
+
+impl ConnectionTables for MapTables<'_> {
+    #[inline(always)]
+    fn geometry(&self) -> Geometry {
+        Maps.geometry()
+    }
+
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<&Bucket> {
+        maps::BUCKETS.get(index)
+    }
+
+    #[inline(always)]
+    fn entry(&self, index: u32) -> Option<&ConnectionEntry> {
+        maps::ENTRIES.get(index)
+    }
+
+    #[inline(always)]
+    fn real_server(&self, slot: u32) -> Option<&RealServer> {
+        maps::REAL_SERVERS.get(slot)
+    }
+
+    #[inline(always)]
+    fn load(&self, slot: u32) -> Option<&AtomicU64> {
+        let cell = maps::LOADS.get_ptr_mut(slot)?;
+        // SAFETY: the map's value is one aligned u64, shared as an atomic by everybody.
+        Some(unsafe { AtomicU64::from_ptr(cell) })
+    }
+
+    #[inline(always)]
+    fn find(&self, hash: u64) -> Found {
+        Found(lvx_find(hash))
+    }
+
+    #[inline(always)]
+    fn insert(&self, new: &NewEntry) -> u64 {
+        lvx_insert(new)
+    }
+
+    #[inline(always)]
+    fn remove(&self, position: u32) -> bool {
+        lvx_remove(position) != 0
+    }
+}
+
+impl SchedulerTables for MapTables<'_> {
+    #[inline(always)]
+    fn table_slot(&self, index: u32) -> Option<u32> {
+        Maps.table_slot(index)
+    }
+
+    #[inline(always)]
+    fn table_pair(&self, index: u32) -> Option<[u32; 2]> {
+        Maps.table_pair(index)
+    }
+
+    #[inline(always)]
+    fn least_loaded(&self, offset: u32, length: u32) -> u32 {
+        lvx_least_loaded(offset, length) as u32
+    }
+}
+
 impl Tables for MapTables<'_> {
     #[inline(always)]
     fn find_service(&self, key: &ServiceKey) -> Option<u32> {
@@ -82,12 +190,6 @@ impl Tables for MapTables<'_> {
     #[inline(always)]
     fn service(&self, id: u32) -> Option<&Service> {
         maps::SERVICE_TABLE.get(id)
-    }
-
-    #[inline(always)]
-    fn table_slot(&self, index: u32) -> Option<u32> {
-        let [even, odd] = maps::SCHEDULER_TABLE.get(index >> 1)?;
-        Some(if index & 1 == 0 { *even } else { *odd })
     }
 
     #[inline(always)]

@@ -20,13 +20,14 @@ mod track;
 mod tunnel;
 mod verdict;
 
-pub use connection::{Position, find, flow_key_of_reply, remove};
+pub use connection::{Found, NewEntry, find, flow_key_of_reply, insert, remove};
 pub use decapsulate::{Decapsulation, decapsulate};
 pub use frame::{Frame, Plain};
 pub use hash::flow_hash;
 pub use packet::{Packet, parse};
+pub use schedule::{MAX_LOAD_SCHEDULED, least_loaded};
 pub use sweep::{SweepOutcome, TimeoutTable, sweep_bucket};
-pub use tables::{ConnectionTables, Route, Tables};
+pub use tables::{ConnectionTables, Route, SchedulerTables, Tables};
 pub use verdict::{Verdict, VerdictKind};
 
 use crate::layout::{Event, HotWord};

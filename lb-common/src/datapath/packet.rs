@@ -109,12 +109,12 @@ fn ipv4<F: Frame>(frame: &F, network: usize) -> Result<Packet, PassReason> {
     }
     let (ports, tcp_flags) = transport(frame, network, network + header_length, length, (third >> 8) as u8)?;
     Ok(Packet {
-        key: ConnectionKey {
-            source: Address::from_ipv4(source),
-            destination: Address::from_ipv4(destination),
+        key: ConnectionKey::new(
+            Address::from_ipv4(source),
+            Address::from_ipv4(destination),
             ports,
-            protocol: (third >> 8) as u8,
-        },
+            (third >> 8) as u8,
+        ),
         network: network as u16,
         transport: (network + header_length) as u16,
         length,
@@ -139,12 +139,12 @@ fn ipv6<F: Frame>(frame: &F, network: usize) -> Result<Packet, PassReason> {
     let (protocol, transport_offset) = extensions(frame, (second >> 16) as u8, network + IPV6)?;
     let (ports, tcp_flags) = transport(frame, network, transport_offset, length, protocol)?;
     Ok(Packet {
-        key: ConnectionKey {
-            source: Address { hi: source_hi, lo: source_lo },
-            destination: Address { hi: destination_hi, lo: destination_lo },
+        key: ConnectionKey::new(
+            Address { hi: source_hi, lo: source_lo },
+            Address { hi: destination_hi, lo: destination_lo },
             ports,
             protocol,
-        },
+        ),
         network: network as u16,
         transport: transport_offset as u16,
         length,

@@ -1,21 +1,52 @@
 //! Choosing a real server for a new connection.
 
-use super::Tables;
+use super::{SchedulerTables, Tables};
 use crate::atomic::{fetch_add, load};
-use crate::layout::{ConnectionKey, SchedulerKind, Service};
+use crate::layout::{Address, ConnectionKey, SchedulerKind, Service};
+use crate::sched::pick::{Best, fold, maglev_index, source_hash};
 
 /// Real servers that a load scheduler scans at most; the controller refuses services with more.
 pub const MAX_LOAD_SCHEDULED: u32 = 1024;
 
 /// Slot of the real server for a new connection; 0 where the service takes none.
 #[inline(always)]
-pub(super) fn schedule<T: Tables>(tables: &T, service: &Service, _key: &ConnectionKey) -> u32 {
+pub(super) fn schedule<T: Tables>(tables: &T, service: &Service, key: &ConnectionKey) -> u32 {
     let (offset, length) = service.table();
     if length == 0 {
         return 0;
     }
+    let port = u16::from_be(key.source_port());
     let index = match service.scheduler() {
-        _ => (fetch_add(service.cursor(), 1) % u64::from(length)) as u32,
+        SchedulerKind::Turn => (fetch_add(service.cursor(), 1) % u64::from(length)) as u32,
+        SchedulerKind::SourceHash => source_hash(folded(key.source), 0),
+        SchedulerKind::SourceHashPort => source_hash(folded(key.source), port),
+        SchedulerKind::Maglev => maglev_index(folded(key.source), 0, length),
+        SchedulerKind::MaglevPort => maglev_index(folded(key.source), port, length),
+        SchedulerKind::LeastLoad => return tables.least_loaded(offset, length),
     };
+    if index >= length {
+        return 0;
+    }
     tables.table_slot(offset.wrapping_add(index)).unwrap_or(0)
+}
+
+#[inline(always)]
+fn folded(address: Address) -> u32 {
+    fold(address.hi, address.lo, address.is_ipv4())
+}
+
+/// Scans pairs of slot and weight for the least loaded real server.
+#[inline(always)]
+pub fn least_loaded<T: SchedulerTables + ?Sized>(tables: &T, offset: u32, length: u32) -> u32 {
+    let mut best = Best::new();
+    for index in 0..MAX_LOAD_SCHEDULED {
+        if index * 2 >= length {
+            break;
+        }
+        let Some([slot, weight]) = tables.table_pair(offset.wrapping_add(index * 2)) else { break };
+        let Some(cell) = tables.load(slot) else { break };
+        let connections = load(cell);
+        best.offer(slot, weight, (connections >> 32) as u32, connections as u32);
+    }
+    best.winner()
 }

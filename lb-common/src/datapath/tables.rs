@@ -2,6 +2,8 @@
 
 use core::sync::atomic::AtomicU64;
 
+use super::connection::{self, Found, NewEntry};
+use super::schedule::least_loaded;
 use crate::layout::{
     Address, Bucket, ConnectionEntry, Counter, Geometry, NextHop, RealServer, Service, ServiceKey, Traffic,
 };
@@ -26,16 +28,47 @@ pub trait ConnectionTables {
     fn real_server(&self, slot: u32) -> Option<&RealServer>;
     /// Active (upper half) and inactive (lower half) connections of a real server.
     fn load(&self, slot: u32) -> Option<&AtomicU64>;
+
+    /// [`connection::find`]; an implementation may call it out of line. So it is with the methods below: the BPF program
+    /// makes them functions of their own, each of which the verifier proves once and not once for every way to reach it.
+    #[inline(always)]
+    fn find(&self, hash: u64) -> Found {
+        connection::find(self, hash)
+    }
+
+    /// [`connection::insert`].
+    #[inline(always)]
+    fn insert(&self, new: &NewEntry) -> u64 {
+        connection::insert(self, new)
+    }
+
+    /// [`connection::remove`].
+    #[inline(always)]
+    fn remove(&self, position: u32) -> bool {
+        connection::remove(self, position)
+    }
+}
+
+/// The tables that schedulers read.
+pub trait SchedulerTables: ConnectionTables {
+    /// An element of the scheduler table.
+    fn table_slot(&self, index: u32) -> Option<u32>;
+    /// The element at an even index of the scheduler table, and the next.
+    fn table_pair(&self, index: u32) -> Option<[u32; 2]>;
+
+    /// [`least_loaded`]; see [`ConnectionTables::find`].
+    #[inline(always)]
+    fn least_loaded(&self, offset: u32, length: u32) -> u32 {
+        least_loaded(self, offset, length)
+    }
 }
 
 /// Everything else that a packet may need: services, counters, the clock, the kernel's routes.
-pub trait Tables: ConnectionTables {
+pub trait Tables: SchedulerTables {
     /// Number of the service with this key.
     fn find_service(&self, key: &ServiceKey) -> Option<u32>;
     /// A service's record.
     fn service(&self, id: u32) -> Option<&Service>;
-    /// An element of the scheduler table.
-    fn table_slot(&self, index: u32) -> Option<u32>;
     /// Traffic counters of a real server on this CPU.
     fn traffic(&self, slot: u32) -> Option<&Traffic>;
     /// Adds one to a counter.

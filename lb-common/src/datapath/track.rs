@@ -1,8 +1,7 @@
 //! Packets that the established table does not settle at once: first packets, state changes, half-open connections.
 
 use super::connection::{
-    NOWHERE, NewEntry, Position, Region, count, find, find_partner, flow_key_of_reply, insert, recount, remove,
-    reply_key_of_flow, uncount,
+    EVICTED, Found, NOWHERE, NewEntry, count, flow_key_of_reply, recount, reply_key_of_flow, uncount,
 };
 use super::packet::TCP;
 use super::schedule::schedule;
@@ -10,8 +9,8 @@ use super::tcp_state::{self, Direction, State};
 use super::{ConnectionTables, Packet, Tables, event, flow_hash};
 use crate::atomic::{compare_exchange, load};
 use crate::layout::{
-    ConnectionEntry, ConnectionKey, ConnectionMeta, DropReason, Event, HotWord, Method, PassReason, RealServer,
-    ServiceKey,
+    ConnectionEntry, ConnectionKey, ConnectionMeta, DropReason, Event, HotWord, Method, PassReason,
+    RealServer, ServiceKey,
 };
 
 /// What to do with a packet; eight bytes, because a BPF function returns no more.
@@ -24,28 +23,36 @@ pub(super) enum Decision {
 
 const _: () = assert!(size_of::<Decision>() == 8);
 
+/// What a look at the tables says.
+enum Step {
+    /// The packet's fate is known.
+    Done(Decision),
+    /// A connection to `slot` begins, or moves from `previous` to where its new state belongs.
+    Open { slot: u32, state: State, previous: u32 },
+}
+
 /// Finds the packet's connection or begins one.
 #[inline(never)]
 pub(super) fn track<T: Tables>(tables: &T, packet: &Packet, hash: u64) -> Decision {
-    if let Some((position, word)) = find(tables, hash)
-        && let Some(decision) = known(tables, packet, hash, position, word)
-    {
-        return decision;
+    let found = tables.find(hash);
+    let step = match known(tables, packet, found) {
+        Some(step) => step,
+        None => begin(tables, packet),
+    };
+    match step {
+        Step::Done(decision) => decision,
+        Step::Open { slot, state, previous } => open(tables, packet, hash, slot, state, previous),
     }
-    begin(tables, packet, hash)
 }
 
-/// A packet of a connection that has an entry. `None`: the entry is none of this packet's, or no longer valid.
+/// A packet of a connection that has an entry. `None`: there is none, or it is no longer valid.
 #[inline(always)]
-fn known<T: Tables>(
-    tables: &T,
-    packet: &Packet,
-    hash: u64,
-    position: Position,
-    word: HotWord,
-) -> Option<Decision> {
-    let slot = word.slot();
-    let entry = tables.entry(position.0)?;
+fn known<T: Tables>(tables: &T, packet: &Packet, found: Found) -> Option<Step> {
+    if !found.is_some() {
+        return None;
+    }
+    let slot = found.word().slot();
+    let entry = tables.entry(found.position())?;
     // Another flow's tag may match by chance (8 in 2^40 per look-up); packets that only ask for their server live
     // with that, those that change something look at the key.
     if !entry.holds(&packet.key) {
@@ -55,17 +62,17 @@ fn known<T: Tables>(
     let method = server.method();
     if method == Method::Removed {
         event(tables, Event::StaleEntry);
-        remove(tables, position.0);
+        tables.remove(found.position());
         return None;
     }
-    let reverse = word.has(HotWord::REVERSE);
+    let reverse = found.word().has(HotWord::REVERSE);
     if packet.key.protocol != TCP {
-        return Some(Decision::Forward { slot, reverse });
+        return Some(Step::Done(Decision::Forward { slot, reverse }));
     }
     let state = ConnectionMeta(load(entry.meta())).state();
     if !reverse && packet.begins_connection() && tcp_state::is_closing(state) {
         event(tables, Event::Reused);
-        end(tables, server, &packet.key, position.0);
+        end(tables, server, &packet.key, found.position());
         return None;
     }
     let direction = match method {
@@ -75,22 +82,22 @@ fn known<T: Tables>(
     };
     if reverse {
         let flow = flow_key_of_reply(server, &packet.key);
-        let partner = find_partner(tables, flow_hash(&flow, tables.geometry().seed));
-        if (partner >> 32) as u32 == slot
-            && let Some(entry) = tables.entry(partner as u32)
+        let partner = tables.find(flow_hash(&flow, tables.geometry().seed));
+        if partner.word().slot() == slot
+            && let Some(entry) = tables.entry(partner.position())
             && entry.holds(&flow)
         {
             advance(tables, entry, slot, direction, packet.tcp_flags);
         }
         entry.seen(tables.now());
-        return Some(Decision::Forward { slot, reverse });
+        return Some(Step::Done(Decision::Forward { slot, reverse }));
     }
     let state = advance(tables, entry, slot, direction, packet.tcp_flags);
     entry.seen(tables.now());
-    if state == tcp_state::ESTABLISHED && position.is_embryonic(&tables.geometry()) {
-        promote(tables, server, &packet.key, hash, slot, position.0);
+    if state == tcp_state::ESTABLISHED && found.is_embryonic(&tables.geometry()) {
+        return Some(Step::Open { slot, state, previous: found.position() });
     }
-    Some(Decision::Forward { slot, reverse })
+    Some(Step::Done(Decision::Forward { slot, reverse }))
 }
 
 /// Moves a connection to its next state and settles the counters; returns the state.
@@ -121,53 +128,69 @@ fn advance<T: ConnectionTables>(
     state
 }
 
-/// Moves a connection from the embryonic to the established buckets, with its replies' entry.
+/// Makes the entry of a connection, and with NAT that of its replies; removes the ones that it had before.
 #[inline(always)]
-fn promote<T: Tables>(
+fn open<T: Tables>(
     tables: &T,
-    server: &RealServer,
-    key: &ConnectionKey,
+    packet: &Packet,
     hash: u64,
     slot: u32,
-    position: u32,
-) {
-    // Counted anew before the old entry is taken out of the counters: the sum is right at every moment but this one.
-    let moved = NewEntry {
-        key,
-        hash,
-        slot,
-        state: tcp_state::ESTABLISHED,
-        reverse: false,
-        region: Region::Established,
-    };
-    count(tables, slot, tcp_state::ESTABLISHED);
-    if insert(tables, &moved) == NOWHERE {
-        uncount(tables, slot, tcp_state::ESTABLISHED);
-        return;
+    state: State,
+    previous: u32,
+) -> Decision {
+    let Some(server) = tables.real_server(slot) else { return Decision::Drop(DropReason::Internal) };
+    // A connection that moves is counted twice until its previous entry is gone, never not at all.
+    count(tables, slot, state);
+    let mut new =
+        NewEntry { key: packet.key, hash, slot, now: tables.now(), state, reverse: 0, padding: [0; 6] };
+    let position = make(tables, &new);
+    if position == NOWHERE {
+        uncount(tables, slot, state);
+        if previous != NOWHERE {
+            return Decision::Forward { slot, reverse: false };
+        }
+        return Decision::Drop(DropReason::TableFull);
     }
-    remove(tables, position);
-    event(tables, Event::ConnectionPromoted);
+    if previous != NOWHERE {
+        tables.remove(previous);
+        event(tables, Event::ConnectionPromoted);
+    } else {
+        if let Some(traffic) = tables.traffic(slot) {
+            traffic.connection();
+        }
+        event(tables, Event::ConnectionCreated);
+    }
     if server.method() == Method::Nat {
-        let reply = reply_key_of_flow(server, key);
-        let reply_hash = flow_hash(&reply, tables.geometry().seed);
-        insert_reply(tables, &NewEntry { key: &reply, hash: reply_hash, reverse: true, ..moved });
+        new.key = reply_key_of_flow(server, &packet.key);
+        new.hash = flow_hash(&new.key, tables.geometry().seed);
+        new.reverse = 1;
+        // The same key may be among the half-open ones, or left over from a connection that had to give way.
+        let before = tables.find(new.hash);
+        let reply = make(tables, &new);
+        if reply == NOWHERE {
+            tables.remove(position);
+            return Decision::Drop(DropReason::TableFull);
+        }
+        if before.is_some()
+            && before.position() != reply
+            && let Some(entry) = tables.entry(before.position())
+            && entry.holds(&new.key)
+        {
+            tables.remove(before.position());
+        }
     }
+    Decision::Forward { slot, reverse: false }
 }
 
-/// Makes the entry of a NAT connection's replies and removes the one that the same key had before: from the embryonic
-/// buckets, or left over from a connection that had to give way.
+/// Makes an entry and counts the one that had to give way; returns its position.
 #[inline(always)]
-fn insert_reply<T: Tables>(tables: &T, reply: &NewEntry<'_>) -> u32 {
-    let before = find_partner(tables, reply.hash);
-    let position = insert(tables, reply);
-    if before != 0
-        && before as u32 != position
-        && let Some(entry) = tables.entry(before as u32)
-        && entry.holds(reply.key)
-    {
-        remove(tables, before as u32);
+fn make<T: Tables>(tables: &T, new: &NewEntry) -> u32 {
+    let made = tables.insert(new);
+    if made & EVICTED != 0 {
+        let embryonic = new.state == tcp_state::SYN_RECV;
+        event(tables, if embryonic { Event::EmbryonicEvicted } else { Event::EstablishedEvicted });
     }
-    position
+    made as u32
 }
 
 /// Ends a connection together with the entry of its replies.
@@ -175,61 +198,35 @@ fn insert_reply<T: Tables>(tables: &T, reply: &NewEntry<'_>) -> u32 {
 pub(super) fn end<T: ConnectionTables>(tables: &T, server: &RealServer, key: &ConnectionKey, position: u32) {
     if server.method() == Method::Nat {
         let reply = reply_key_of_flow(server, key);
-        let partner = find_partner(tables, flow_hash(&reply, tables.geometry().seed));
-        if partner != 0
-            && let Some(entry) = tables.entry(partner as u32)
+        let partner = tables.find(flow_hash(&reply, tables.geometry().seed));
+        if partner.is_some()
+            && let Some(entry) = tables.entry(partner.position())
             && entry.holds(&reply)
         {
-            remove(tables, partner as u32);
+            tables.remove(partner.position());
         }
     }
-    remove(tables, position);
+    tables.remove(position);
 }
 
 /// A packet without a connection: schedules one if it asks for it.
 #[inline(always)]
-fn begin<T: Tables>(tables: &T, packet: &Packet, hash: u64) -> Decision {
-    let key = ServiceKey::new(packet.key.destination, packet.key.destination_port(), packet.key.protocol);
-    let id = match tables.find_service(&key) {
-        Some(id) => id,
-        None => match tables.find_service(&key.any_port()) {
-            Some(id) => id,
-            None => return Decision::Pass(PassReason::NoService),
-        },
-    };
-    if !packet.begins_connection() {
-        return Decision::Pass(PassReason::NoConnection);
+fn begin<T: Tables>(tables: &T, packet: &Packet) -> Step {
+    let mut key = ServiceKey::new(packet.key.destination, packet.key.destination_port(), packet.key.protocol);
+    let mut id = tables.find_service(&key);
+    if id.is_none() {
+        key = key.any_port();
+        id = tables.find_service(&key);
     }
-    let Some(service) = tables.service(id) else { return Decision::Drop(DropReason::Internal) };
+    let Some(id) = id else { return Step::Done(Decision::Pass(PassReason::NoService)) };
+    if !packet.begins_connection() {
+        return Step::Done(Decision::Pass(PassReason::NoConnection));
+    }
+    let Some(service) = tables.service(id) else { return Step::Done(Decision::Drop(DropReason::Internal)) };
     let slot = schedule(tables, service, &packet.key);
     if slot == 0 {
-        return Decision::Drop(DropReason::NoRealServer);
+        return Step::Done(Decision::Drop(DropReason::NoRealServer));
     }
-    let Some(server) = tables.real_server(slot) else { return Decision::Drop(DropReason::Internal) };
-    let (state, region) = if packet.key.protocol == TCP {
-        (tcp_state::SYN_RECV, Region::Embryonic)
-    } else {
-        (tcp_state::UDP_FLOW, Region::Established)
-    };
-    count(tables, slot, state);
-    let new = NewEntry { key: &packet.key, hash, slot, state, reverse: false, region };
-    let position = insert(tables, &new);
-    if position == NOWHERE {
-        uncount(tables, slot, state);
-        return Decision::Drop(DropReason::TableFull);
-    }
-    if server.method() == Method::Nat {
-        let reply = reply_key_of_flow(server, &packet.key);
-        let reply_hash = flow_hash(&reply, tables.geometry().seed);
-        let reply = NewEntry { key: &reply, hash: reply_hash, reverse: true, ..new };
-        if insert_reply(tables, &reply) == NOWHERE {
-            remove(tables, position);
-            return Decision::Drop(DropReason::TableFull);
-        }
-    }
-    if let Some(traffic) = tables.traffic(slot) {
-        traffic.connection();
-    }
-    event(tables, Event::ConnectionCreated);
-    Decision::Forward { slot, reverse: false }
+    let state = if packet.key.protocol == TCP { tcp_state::SYN_RECV } else { tcp_state::UDP_FLOW };
+    Step::Open { slot, state, previous: NOWHERE }
 }

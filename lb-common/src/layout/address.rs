@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn both_families_survive_the_round_trip() {
-        for text in ["192.0.2.1", "0.0.0.0", "255.255.255.255", "2001:db8::1", "::", "::1", "fe80::ffff:0:1"] {
+        for text in ["192.0.2.1", "0.0.0.0", "255.255.255.255", "2001:db8::1", "::", "::1", "fe80::ffff:0:1"]
+        {
             let address: IpAddr = text.parse().unwrap();
             assert_eq!(IpAddr::from(Address::from(address)), address);
             assert_eq!(Address::from(address).is_ipv4(), address.is_ipv4());

@@ -74,9 +74,18 @@ pub struct ConnectionKey {
     pub ports: u32,
     /// IP protocol number.
     pub protocol: u8,
+    /// Nothing; no byte of a key is undefined, because keys cross function boundaries of the BPF program.
+    pub padding: [u8; 3],
 }
 
 impl ConnectionKey {
+    /// Builds a key; ports as in [`ConnectionKey::ports`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(source: Address, destination: Address, ports: u32, protocol: u8) -> Self {
+        Self { source, destination, ports, protocol, padding: [0; 3] }
+    }
+
     /// Destination port in wire order.
     #[inline(always)]
     #[must_use]
@@ -186,12 +195,12 @@ impl ConnectionEntry {
     pub fn key(&self) -> ConnectionKey {
         let [source_hi, source_lo, destination_hi, destination_lo, meta, ..] = &self.words;
         let meta = ConnectionMeta(load(meta));
-        ConnectionKey {
-            source: Address { hi: load(source_hi), lo: load(source_lo) },
-            destination: Address { hi: load(destination_hi), lo: load(destination_lo) },
-            ports: meta.ports(),
-            protocol: meta.protocol(),
-        }
+        ConnectionKey::new(
+            Address { hi: load(source_hi), lo: load(source_lo) },
+            Address { hi: load(destination_hi), lo: load(destination_lo) },
+            meta.ports(),
+            meta.protocol(),
+        )
     }
 
     /// Whether the record belongs to the key.

@@ -51,10 +51,8 @@ pub enum SchedulerKind {
     Maglev = 3,
     /// As before, with the source port.
     MaglevPort = 4,
-    /// Pairs of slot and weight, scanned for the least connections (lc).
-    LeastConnection = 5,
-    /// Pairs of slot and weight, scanned for the least connections by weight (wlc).
-    WeightedLeastConnection = 6,
+    /// Pairs of slot and weight, scanned for the least connections by weight (lc, wlc).
+    LeastLoad = 5,
 }
 
 impl SchedulerKind {
@@ -65,8 +63,7 @@ impl SchedulerKind {
             2 => Self::SourceHashPort,
             3 => Self::Maglev,
             4 => Self::MaglevPort,
-            5 => Self::LeastConnection,
-            6 => Self::WeightedLeastConnection,
+            5 => Self::LeastLoad,
             _ => Self::Turn,
         }
     }

@@ -71,11 +71,8 @@ impl Datapath {
                             reason, "no native XDP here; falling back to the slower generic mode"
                         );
                     }
-                    refusal = Some(AttachError::Refused {
-                        interface: interface.name.clone(),
-                        mode: name,
-                        reason,
-                    });
+                    refusal =
+                        Some(AttachError::Refused { interface: interface.name.clone(), mode: name, reason });
                 }
             }
         }
@@ -91,9 +88,11 @@ impl Datapath {
         let Attachment { interface, ifindex, mode, link } = attachment;
         // A missing entry means that the interface is gone already.
         let _ = self.devices()?.remove(ifindex);
-        self.program()?
-            .detach(link)
-            .map_err(|error| AttachError::Refused { interface, mode, reason: with_sources(&error) })
+        self.program()?.detach(link).map_err(|error| AttachError::Refused {
+            interface,
+            mode,
+            reason: with_sources(&error),
+        })
     }
 }
 

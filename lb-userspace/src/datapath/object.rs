@@ -202,9 +202,7 @@ impl Datapath {
     ///
     /// The kernel's refusal.
     pub fn counters(&self) -> Result<Vec<u64>, LoadError> {
-        (0..Counter::COUNT)
-            .map(|index| Ok(self.counters.get(&index, 0)?.iter().sum()))
-            .collect()
+        (0..Counter::COUNT).map(|index| Ok(self.counters.get(&index, 0)?.iter().sum())).collect()
     }
 }
 

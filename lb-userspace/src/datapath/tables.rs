@@ -4,9 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use lb_common::atomic;
 use lb_common::datapath::ConnectionTables;
-use lb_common::layout::{
-    Bucket, ConnectionEntry, Geometry, RealServer, Service, Traffic, TrafficCounts,
-};
+use lb_common::layout::{Bucket, ConnectionEntry, Geometry, RealServer, Service, Traffic, TrafficCounts};
 
 use super::{MappedArray, Sizes};
 
@@ -103,10 +101,7 @@ impl MappedTables {
         [
             ("connections", u64::from(self.geometry.embryonic_base()) * per_bucket),
             ("embryonic", u64::from(self.geometry.embryonic_mask + 1) * per_bucket),
-            (
-                "real_servers",
-                (self.real_servers.bytes() + self.loads.bytes() + self.traffic.bytes()) as u64,
-            ),
+            ("real_servers", (self.real_servers.bytes() + self.loads.bytes() + self.traffic.bytes()) as u64),
             ("scheduler_slots", self.scheduler.bytes() as u64),
         ]
     }

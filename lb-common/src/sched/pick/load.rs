@@ -9,62 +9,82 @@ pub enum LoadKind {
     Wlc,
 }
 
+impl LoadKind {
+    /// The weight that a scan compares, for a configured one. `largest` is the largest configured weight of the
+    /// service: where it exceeds [`MAX_SCANNED_WEIGHT`], all weights are scaled down alike, but none to 0.
+    #[must_use]
+    pub fn scanned_weight(self, weight: u32, largest: u32) -> u32 {
+        match self {
+            _ if weight == 0 => 0,
+            Self::Lc => 1,
+            Self::Wlc => {
+                let excess = (u32::BITS - largest.leading_zeros()).saturating_sub(SCANNED_WEIGHT_BITS);
+                (weight >> excess).clamp(1, MAX_SCANNED_WEIGHT)
+            }
+        }
+    }
+}
+
+const SCANNED_WEIGHT_BITS: u32 = 27;
+
+/// Largest weight that a scan compares exactly.
+pub const MAX_SCANNED_WEIGHT: u32 = (1 << SCANNED_WEIGHT_BITS) - 1;
+
+/// Connections that a scan tells apart, active or inactive; more than the connection table can hold.
+const CONNECTION_MASK: u64 = (1 << 27) - 1;
+
 /// The best real server so far, while a virtual service's real servers are offered in list order (newest first).
 ///
 /// The load of a server is 256 times its active plus its inactive connections, as in IPVS
 /// (`ip_vs_dest_conn_overhead`), and is compared per weight. A tie goes to the server offered first.
+///
+/// There is no branch in it: the verifier follows every branch of a loop anew in every round, and a scan of a
+/// thousand servers would be out of its reach.
 #[derive(Clone, Copy, Debug)]
 pub struct Best {
-    kind: LoadKind,
-    id: u32,
+    id: u64,
     load: u64,
-    weight: u32,
+    weight: u64,
+}
+
+impl Default for Best {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Best {
     /// Nothing offered yet.
     #[inline(always)]
     #[must_use]
-    pub fn new(kind: LoadKind) -> Self {
-        Self { kind, id: 0, load: 0, weight: 0 }
+    pub const fn new() -> Self {
+        // Heavier than any load that can be offered.
+        Self { id: 0, load: 1 << 36, weight: 1 }
     }
 
-    /// Considers real server `id` with its live connection counts. One of weight 0 is never chosen.
+    /// Considers real server `id` with its [`LoadKind::scanned_weight`] and live connection counts. One of weight 0 is
+    /// never chosen. `id` is below 2^32.
     ///
     /// Leave out servers that must not be chosen for another reason (an overload mark).
     #[inline(always)]
-    pub fn offer(&mut self, id: u32, weight: u32, active: u32, inactive: u32) {
-        if weight == 0 {
-            return;
-        }
-        let (load, weight) = match self.kind {
-            LoadKind::Lc => (overhead(active, inactive), 1),
-            LoadKind::Wlc => (overhead(active, inactive), weight),
-        };
-        // load / weight < self.load / self.weight, without the divisions.
-        if self.id == 0 || product(load, self.weight) < product(self.load, weight) {
-            (self.id, self.load, self.weight) = (id, load, weight);
-        }
+    pub const fn offer(&mut self, id: u32, weight: u32, active: u32, inactive: u32) {
+        let load = ((active as u64 & CONNECTION_MASK) << 8) + (inactive as u64 & CONNECTION_MASK);
+        let weight = weight as u64;
+        // load / weight < self.load / self.weight, without the divisions; both products have at most 63 bits, so the
+        // sign of the difference decides, and becomes a mask of all ones or none.
+        let smaller = (load.wrapping_mul(self.weight)).wrapping_sub(self.load.wrapping_mul(weight));
+        let mask = ((smaller as i64) >> 63) as u64;
+        self.id ^= (self.id ^ id as u64) & mask;
+        self.load ^= (self.load ^ load) & mask;
+        self.weight ^= (self.weight ^ weight) & mask;
     }
 
     /// The chosen real server's id; 0 if none can be chosen.
     #[inline(always)]
     #[must_use]
-    pub fn winner(&self) -> u32 {
-        self.id
+    pub const fn winner(&self) -> u32 {
+        self.id as u32
     }
-}
-
-#[inline(always)]
-fn overhead(active: u32, inactive: u32) -> u64 {
-    (u64::from(active) << 8) + u64::from(inactive)
-}
-
-/// `load * weight` as a number in base 2^32: a load has up to 41 bits, so the product does not always fit 64.
-#[inline(always)]
-fn product(load: u64, weight: u32) -> (u64, u32) {
-    let low = (load & 0xffff_ffff) * u64::from(weight);
-    ((load >> 32) * u64::from(weight) + (low >> 32), low as u32)
 }
 
 #[cfg(test)]
@@ -74,9 +94,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn winner(kind: LoadKind, offers: &[(u32, u32, u32, u32)]) -> u32 {
-        let mut best = Best::new(kind);
+        let largest = offers.iter().map(|offer| offer.1).max().unwrap_or(0);
+        let mut best = Best::new();
         for &(id, weight, active, inactive) in offers {
-            best.offer(id, weight, active, inactive);
+            best.offer(id, kind.scanned_weight(weight, largest), active, inactive);
         }
         best.winner()
     }
@@ -105,10 +126,23 @@ mod tests {
         assert_eq!(winner(LoadKind::Lc, &[(1, 1, 1, 0), (2, 1, 0, 255)]), 2);
     }
 
+    #[test]
+    fn weights_too_large_to_compare_are_scaled_alike() {
+        assert_eq!(LoadKind::Wlc.scanned_weight(i32::MAX as u32, i32::MAX as u32), MAX_SCANNED_WEIGHT);
+        assert_eq!(LoadKind::Wlc.scanned_weight(1 << 20, i32::MAX as u32), 1 << 16);
+        assert_eq!(LoadKind::Wlc.scanned_weight(1, i32::MAX as u32), 1);
+        assert_eq!(LoadKind::Wlc.scanned_weight(0, i32::MAX as u32), 0);
+        assert_eq!(LoadKind::Wlc.scanned_weight(77, 100), 77);
+        assert_eq!(LoadKind::Lc.scanned_weight(77, 100), 1);
+    }
+
     proptest! {
         #[test]
         fn wlc_is_the_first_smallest_fraction(
-            offers in proptest::collection::vec((any::<u32>(), any::<u32>(), any::<u32>()), 0..20)
+            offers in proptest::collection::vec(
+                (0..=MAX_SCANNED_WEIGHT, 0..=CONNECTION_MASK as u32, 0..=CONNECTION_MASK as u32),
+                0..20,
+            )
         ) {
             let offers: std::vec::Vec<_> =
                 (1..).zip(offers).map(|(id, (weight, active, inactive))| (id, weight, active, inactive)).collect();
