@@ -20,7 +20,7 @@ const POLICY_MARK: &str = "# cargo xtask setup: services stay stopped while pack
 /// Services that the lab's packages bring and that must not start with the machine either: the lab runs its own
 /// instances, and these would take the ports 80 and 9090 of the host.
 const SERVICES: [(&str, &str); 3] =
-    [("nginx-light", "nginx.service"), ("nginx", "nginx.service"), ("prometheus", "prometheus.service")];
+    [("nginx-light", "nginx"), ("nginx", "nginx"), ("prometheus", "prometheus")];
 
 /// Whether packages can be installed at all on this system.
 pub(crate) fn is_there() -> bool {
@@ -81,18 +81,12 @@ fn apt_get() -> Command {
 }
 
 fn keep_off_at_boot(packages: &[&str]) {
-    if process::find_program("systemctl").is_none() {
-        return;
-    }
     for (_, service) in SERVICES.iter().filter(|(package, _)| packages.contains(package)) {
-        let status = Command::new("systemctl")
-            .args(["disable", "--quiet", service])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if !status.is_ok_and(|status| status.success()) {
-            println!("setup: {service} could not be disabled and may start at the next boot");
+        // Debian's own tool: it knows systemd's links and those of System V init.
+        let mut command = Command::new("update-rc.d");
+        command.args([service, "disable"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if !command.status().is_ok_and(|status| status.success()) {
+            println!("setup: the service {service} could not be disabled and may start at the next boot");
         }
     }
 }

@@ -1,6 +1,5 @@
 //! `cargo xtask ci`: everything that a change must pass.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -18,7 +17,7 @@ const STEPS: [Step; 7] = [
     ("BPF program", bpf_program),
     ("lints", lints),
     ("documentation", documentation),
-    ("demo", demo),
+    ("demo", || crate::demo(false)),
     ("tests", || crate::test(&[])),
 ];
 
@@ -42,8 +41,7 @@ fn format() -> Result<()> {
 /// The code that only the BPF target sees passes no clippy: its compiler's warnings have to do.
 fn bpf_program() -> Result<()> {
     let workspace = crate::workspace();
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let target_dir = bpf_toolchain::target_dir_for(&workspace.join(target));
+    let target_dir = bpf_toolchain::target_dir_for(&crate::target_dir());
     let object = match bpf_toolchain::compile(&workspace, "lvx", &target_dir) {
         Err(CompileError::Refused { bin, stderr, .. }) => {
             eprint!("{stderr}");
@@ -69,9 +67,4 @@ fn documentation() -> Result<()> {
     // lb-ebpf's stub has the name of lb-userspace's binary and would overwrite its pages.
     let arguments = ["doc", "--workspace", "--exclude", "lb-ebpf", "--no-deps"];
     visibly(cargo_in_workspace().env("RUSTDOCFLAGS", "-D warnings").args(arguments))
-}
-
-fn demo() -> Result<()> {
-    crate::build()?;
-    crate::demo::run(false)
 }

@@ -72,8 +72,8 @@ fn run(task: Task) -> Result<()> {
         Task::Setup => setup::ensure(Scope::Everything),
         Task::Build => {
             setup::ensure(Scope::Toolchain)?;
-            build()?;
-            println!("built: target/release/lvx");
+            build(Profile::Release)?;
+            println!("built: {}", binary(Profile::Release).display());
             Ok(())
         }
         Task::Test { arguments } => {
@@ -84,8 +84,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo { keep } => {
             need_root("cargo xtask demo", "it makes network namespaces and loads BPF programs")?;
             setup::ensure(Scope::Everything)?;
-            build()?;
-            demo::run(keep)
+            demo(keep)
         }
         Task::Bench { arguments } => {
             setup::ensure(Scope::Toolchain)?;
@@ -100,16 +99,43 @@ fn run(task: Task) -> Result<()> {
     }
 }
 
-/// Builds the optimised `lvx` binary.
-fn build() -> Result<()> {
-    process::visibly(process::cargo_in_workspace().args([
-        "build",
-        "--release",
-        "--package",
-        "lb-userspace",
-        "--bin",
-        "lvx",
-    ]))
+/// How the `lvx` binary is compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Profile {
+    /// Fast to compile, and shared with the tests.
+    Debug,
+    /// Optimised.
+    Release,
+}
+
+/// The target directory of the workspace.
+fn target_dir() -> PathBuf {
+    workspace().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
+/// Where [`build`] leaves the `lvx` binary.
+fn binary(profile: Profile) -> PathBuf {
+    let folder = if profile == Profile::Release { "release" } else { "debug" };
+    target_dir().join(folder).join("lvx")
+}
+
+/// Builds the `lvx` binary.
+fn build(profile: Profile) -> Result<()> {
+    let mut command = process::cargo_in_workspace();
+    command.args(["build", "--package", "lb-userspace", "--bin", "lvx"]);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    process::visibly(&mut command)
+}
+
+/// Builds what the demo runs, and runs it.
+///
+/// The unoptimised binary: packets are forwarded by the XDP program, which is optimised in every profile, and a first
+/// demo should not wait minutes for the controller's compilation.
+fn demo(keep: bool) -> Result<()> {
+    build(Profile::Debug)?;
+    demo::run(keep)
 }
 
 /// Runs `cargo test`: with `arguments`, or for the whole workspace when there are none.
