@@ -144,6 +144,8 @@ fn ensure_programs_and_compiler(scope: Scope, packages: &mut Packages) -> Result
                 wanted.extend(found);
                 None
             }
+            // The other compiler is for distributions that lack the packages, not for users who lack the rights.
+            Err(error) if apt::is_there() && !process::is_root() => return Err(error),
             Err(error) if missing == Missing::Debian || process::find_program("rustup").is_none() => {
                 return Err(error);
             }
