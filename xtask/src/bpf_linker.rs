@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::bpf_toolchain::{self, Compiler};
+use crate::bpf_toolchain::{self, CHOICE, Compiler, DATED_NIGHTLY};
 use crate::process;
 
 /// The release of bpf-linker that is built.
@@ -15,24 +15,26 @@ const VERSION: &str = "0.13.0";
 /// Major versions of LLVM that this release can be built against.
 const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// A nightly whose LLVM distributions have, for users whose nightly is ahead of them.
-const DATED_NIGHTLY: &str = "nightly-2026-05-20";
-
 /// The major version of LLVM to build against: the one whose bitcode `compiler` writes.
 pub(crate) fn llvm_for(compiler: &Compiler) -> Result<u32> {
     let major = compiler.llvm().context("the BPF compiler does not say which LLVM it writes")?;
     if !LLVM.contains(&major) {
         bail!(
-            "the BPF compiler writes LLVM {major}, which bpf-linker {VERSION} does not support; {}",
-            advice()
+            "the BPF compiler writes LLVM {major}, which bpf-linker {VERSION} does not read; set \
+             {CHOICE}={DATED_NIGHTLY} and run `cargo xtask setup` again"
         );
     }
     Ok(major)
 }
 
-/// What to do when the compiler's LLVM cannot be had.
-pub(crate) fn advice() -> String {
-    format!("set {}={DATED_NIGHTLY} and run `cargo xtask setup` again", bpf_toolchain::CHOICE)
+/// What the user can do when the LLVM of `compiler` cannot be had.
+pub(crate) fn advice(compiler: &Compiler) -> String {
+    match compiler {
+        Compiler::Nightly(name) if name != DATED_NIGHTLY => {
+            format!("set {CHOICE}={DATED_NIGHTLY} and run `cargo xtask setup` again")
+        }
+        _ => "install it by hand and run `cargo xtask setup` again".to_owned(),
+    }
 }
 
 /// Where LLVM of this major version is installed with its headers and library.

@@ -24,6 +24,9 @@ pub(crate) const CHOICE: &str = "LVX_BPF_TOOLCHAIN";
 /// Environment variable that names LVX's cache directory.
 pub(crate) const CACHE: &str = "LVX_CACHE";
 
+/// The nightly that set-up installs: its LLVM is one that distributions have, which the newest nightly's often is not.
+pub(crate) const DATED_NIGHTLY: &str = "nightly-2026-05-20";
+
 /// Where Debian's packages put their compiler.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
@@ -112,19 +115,20 @@ impl Compiler {
         parse_choice(env::var_os(CHOICE).as_deref())
     }
 
-    /// The compiler to use: the forced one, else Debian's, else nightly.
+    /// The compiler to use: the forced one, else Debian's, else the user's nightly, else [`DATED_NIGHTLY`].
     ///
     /// Debian's comes first because it has nothing to compile beyond the program and because its version moves only
     /// with the distribution.
     pub(crate) fn find() -> Result<Self, Missing> {
-        let undated = Self::Nightly("nightly".to_owned());
+        let nightly = |name: &str| Self::Nightly(name.to_owned());
         match Self::forced()? {
             Some(forced) if forced.works() => Ok(forced),
             Some(Self::Debian) => Err(Missing::Debian),
             Some(Self::Nightly(name)) => Err(Missing::Nightly(name)),
-            None if Self::Debian.works() => Ok(Self::Debian),
-            None if undated.works() => Ok(undated),
-            None => Err(Missing::Compiler),
+            None => [Self::Debian, nightly("nightly"), nightly(DATED_NIGHTLY)]
+                .into_iter()
+                .find(Self::works)
+                .ok_or(Missing::Compiler),
         }
     }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::bpf_toolchain::{self, Compiler, Missing};
+use crate::bpf_toolchain::{self, Compiler, DATED_NIGHTLY, Missing};
 use crate::{apt, bpf_linker, process};
 
 /// What a command needs to be there.
@@ -115,10 +115,7 @@ impl Packages {
                 return Ok(package);
             }
         }
-        bail!(
-            "{wanted} is missing and apt has no package {}: install it by hand and run `cargo xtask setup` again",
-            alternatives.join(" or ")
-        )
+        bail!("{wanted} is missing and apt has no package {}: install it by hand", alternatives.join(" or "))
     }
 }
 
@@ -151,8 +148,8 @@ fn ensure_programs_and_compiler(scope: Scope, packages: &mut Packages) -> Result
             }
             Err(error) => {
                 println!("setup: {error:#}");
-                println!("setup: taking rustup's nightly for BPF instead");
-                Some("nightly".to_owned())
+                println!("setup: taking rustup's {DATED_NIGHTLY} for BPF instead");
+                Some(DATED_NIGHTLY.to_owned())
             }
         },
     };
@@ -184,7 +181,7 @@ fn ensure_linker(packages: &mut Packages) -> Result<()> {
         let package = format!("llvm-{major}-dev");
         packages.prepare(&wanted)?;
         if !apt::is_available(&package)? {
-            bail!("{wanted} is missing and apt has no package {package}; {}", bpf_linker::advice());
+            bail!("{wanted} is missing and apt has no package {package}; {}", bpf_linker::advice(&compiler));
         }
         apt::install(&[&package])?;
     }
