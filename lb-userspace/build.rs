@@ -4,19 +4,23 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+#[path = "../xtask/src/bpf_object.rs"]
+mod bpf_object;
 #[allow(dead_code, reason = "xtask uses the rest of this module")]
 #[path = "../xtask/src/bpf_toolchain.rs"]
 mod bpf_toolchain;
 
-use bpf_toolchain::{CACHE, CHOICE, CompileError};
+use bpf_object::CompileError;
+use bpf_toolchain::{CACHE, CHOICE};
 
 /// What the object is made from, seen from this crate's directory.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "../lb-ebpf/Cargo.toml",
     "../lb-ebpf/src",
     "../lb-common/Cargo.toml",
     "../lb-common/src",
     "../Cargo.toml",
+    "../xtask/src/bpf_object.rs",
     "../xtask/src/bpf_toolchain.rs",
 ];
 
@@ -50,7 +54,7 @@ fn embed(bin: &str) -> Result<PathBuf, CompileError> {
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let crate_dir = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let workspace = crate_dir.parent().unwrap_or(Path::new("/"));
-    let object = bpf_toolchain::compile(workspace, bin, &bpf_toolchain::target_dir_for(&out_dir))?;
+    let object = bpf_object::compile(workspace, bin, &bpf_object::target_dir_for(&out_dir))?;
     for warning in &object.warnings {
         println!("cargo::warning={warning}");
     }

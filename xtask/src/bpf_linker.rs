@@ -1,12 +1,12 @@
 //! Building bpf-linker into the cache.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::bpf_toolchain::{self, Compiler};
+use crate::bpf_toolchain::{self, CHOICE, Compiler, DATED_NIGHTLY};
 use crate::process;
 
 /// The release of bpf-linker that is built.
@@ -15,28 +15,26 @@ const VERSION: &str = "0.13.0";
 /// Major versions of LLVM that this release can be built against.
 const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// The major version of LLVM whose bitcode `compiler` writes: bpf-linker must read it, so it needs the same.
-pub(crate) fn llvm_of(compiler: Compiler) -> Result<u32> {
-    let output = compiler.rustc().arg("-vV").stdin(Stdio::null()).output().context("cannot start rustc")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let Some(major) = llvm_major(&text) else {
-        bail!("`rustc -vV` of the BPF compiler names no LLVM version");
-    };
+/// The major version of LLVM to build against: the one whose bitcode `compiler` writes.
+pub(crate) fn llvm_for(compiler: &Compiler) -> Result<u32> {
+    let major = compiler.llvm().context("the BPF compiler does not say which LLVM it writes")?;
     if !LLVM.contains(&major) {
         bail!(
-            "the BPF compiler writes LLVM {major}, but bpf-linker {VERSION} supports {} to {}; set {} to the other \
-             compiler",
-            LLVM.start(),
-            LLVM.end(),
-            bpf_toolchain::CHOICE
+            "the BPF compiler writes LLVM {major}, which bpf-linker {VERSION} does not read; set \
+             {CHOICE}={DATED_NIGHTLY} and run `cargo xtask setup` again"
         );
     }
     Ok(major)
 }
 
-fn llvm_major(version: &str) -> Option<u32> {
-    let line = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
-    line.split('.').next()?.parse().ok()
+/// What the user can do when the LLVM of `compiler` cannot be had.
+pub(crate) fn advice(compiler: &Compiler) -> String {
+    match compiler {
+        Compiler::Nightly(name) if name != DATED_NIGHTLY => {
+            format!("set {CHOICE}={DATED_NIGHTLY} and run `cargo xtask setup` again")
+        }
+        _ => "install it by hand and run `cargo xtask setup` again".to_owned(),
+    }
 }
 
 /// Where LLVM of this major version is installed with its headers and library.
@@ -55,7 +53,7 @@ pub(crate) fn llvm_prefix(major: u32) -> Option<PathBuf> {
 }
 
 /// Builds bpf-linker against LLVM `major`, which lies at `prefix`.
-pub(crate) fn install(major: u32, prefix: &PathBuf) -> Result<()> {
+pub(crate) fn install(major: u32, prefix: &Path) -> Result<()> {
     let mut command = process::cargo();
     bpf_toolchain::strip_environment(&mut command);
     if let Some(toolchain) = env::var_os("RUSTUP_TOOLCHAIN") {
@@ -70,18 +68,5 @@ pub(crate) fn install(major: u32, prefix: &PathBuf) -> Result<()> {
         .arg(bpf_toolchain::linker_root())
         // The workspace's own cargo configuration has no say in it.
         .current_dir("/");
-    process::quietly(&format!("cargo install bpf-linker {VERSION} (LLVM {major})"), &mut command)?;
-    bpf_toolchain::find_linker()?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn llvm_major_is_read_from_the_compilers_version() {
-        assert_eq!(llvm_major("rustc 1.96.0\nrelease: 1.96.0\nLLVM version: 22.1.8\n"), Some(22));
-        assert_eq!(llvm_major("rustc 1.96.0\n"), None);
-    }
+    process::quietly(&format!("cargo install bpf-linker {VERSION} (LLVM {major})"), &mut command)
 }

@@ -1,7 +1,7 @@
-//! Finding the BPF tool chain and compiling the `lb-ebpf` crate with it.
+//! Finding the BPF tool chain.
 //!
-//! This file depends on nothing but `std`: xtask has it as a module, and the build scripts that embed a BPF object
-//! include it by path, so that both agree on what is complete and on every flag.
+//! This file and `bpf_object.rs` depend on nothing but `std`: xtask has them as modules, and the build scripts that
+//! embed a BPF object include them by path, so that both agree on what is complete and on every flag.
 //!
 //! Two compilers can do it. Debian's `/usr/bin/rustc` brings `core` precompiled for the BPF targets
 //! (package `libstd-rust-web-dev-bpf`); rustup's nightly compiles `core` itself when it has `rust-src`. Both need
@@ -11,19 +11,21 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
 /// The compile target of every program in `lb-ebpf`: little-endian BPF.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
-/// Environment variable that forces one of the two compilers (`debian` or `nightly`).
+/// Environment variable that forces one of the two compilers: `debian`, `nightly` or a dated `nightly-YYYY-MM-DD`.
 pub(crate) const CHOICE: &str = "LVX_BPF_TOOLCHAIN";
 
 /// Environment variable that names LVX's cache directory.
 pub(crate) const CACHE: &str = "LVX_CACHE";
+
+/// The nightly that set-up installs: its LLVM is one that distributions have, which the newest nightly's often is not.
+pub(crate) const DATED_NIGHTLY: &str = "nightly-2026-05-20";
 
 /// Where Debian's packages put their compiler.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -56,12 +58,19 @@ pub(crate) enum Missing {
     Compiler,
     /// `LVX_BPF_TOOLCHAIN=debian`, but Debian's compiler or its `core` for BPF is not installed.
     Debian,
-    /// `LVX_BPF_TOOLCHAIN=nightly`, but rustup's nightly or its `rust-src` is not installed.
-    Nightly,
+    /// `LVX_BPF_TOOLCHAIN` names this nightly, but rustup does not have it, or not its `rust-src`.
+    Nightly(String),
     /// No `bpf-linker`, neither in the cache nor on the `PATH`.
     Linker,
     /// A `bpf-linker` that does not start, usually because its LLVM library was removed.
     BrokenLinker(PathBuf),
+    /// A `bpf-linker` in the cache that was built against an LLVM too old for what the compiler writes.
+    OldLinker {
+        /// Major version of LLVM that the linker reads.
+        linker: u32,
+        /// Major version of LLVM that the compiler writes.
+        compiler: u32,
+    },
     /// `LVX_BPF_TOOLCHAIN` has a value that is neither `debian` nor `nightly`.
     Choice(String),
 }
@@ -71,9 +80,12 @@ impl fmt::Display for Missing {
         let piece = match self {
             Self::Compiler => "a Rust compiler with `core` for BPF is missing".to_owned(),
             Self::Debian => format!("{DEBIAN_RUSTC} with `core` for BPF is missing ({CHOICE}=debian)"),
-            Self::Nightly => format!("rustup's nightly with rust-src is missing ({CHOICE}=nightly)"),
+            Self::Nightly(name) => format!("rustup's {name} with rust-src is missing ({CHOICE}={name})"),
             Self::Linker => "bpf-linker is missing".to_owned(),
             Self::BrokenLinker(path) => format!("{} does not start", path.display()),
+            Self::OldLinker { linker, compiler } => {
+                format!("bpf-linker reads LLVM {linker}, but the compiler writes LLVM {compiler}")
+            }
             Self::Choice(value) => {
                 return write!(
                     f,
@@ -86,52 +98,15 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Why there is no BPF object.
-#[derive(Debug)]
-pub(crate) enum CompileError {
-    /// A piece of the tool chain is not installed.
-    Missing(Missing),
-    /// The compiler refused the program; `stderr` is what it said.
-    Refused {
-        /// Name of the binary in `lb-ebpf`.
-        bin: String,
-        /// How cargo ended.
-        status: ExitStatus,
-        /// Cargo's diagnostics, unchanged.
-        stderr: String,
-    },
-    /// A program could not be started or a file not be written.
-    Io {
-        /// The program or file.
-        what: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl fmt::Display for CompileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(missing) => missing.fmt(f),
-            Self::Refused { bin, status, .. } => {
-                write!(f, "cargo could not compile lb-ebpf's `{bin}` ({status})")
-            }
-            Self::Io { what, source } => write!(f, "{}: {source}", what.display()),
-        }
-    }
-}
-
 impl std::error::Error for Missing {}
 
-impl std::error::Error for CompileError {}
-
 /// Which compiler builds the BPF crate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Compiler {
     /// `/usr/bin/rustc` with precompiled `core`.
     Debian,
-    /// `rustup run nightly`, which compiles `core` from `rust-src`.
-    Nightly,
+    /// `rustup run` with the nightly of this name, which compiles `core` from `rust-src`.
+    Nightly(String),
 }
 
 impl Compiler {
@@ -140,26 +115,49 @@ impl Compiler {
         parse_choice(env::var_os(CHOICE).as_deref())
     }
 
-    /// The compiler to use: the forced one, else Debian's, else nightly.
+    /// The compiler to use: the forced one, else Debian's, else the user's nightly, else [`DATED_NIGHTLY`].
     ///
     /// Debian's comes first because it has nothing to compile beyond the program and because its version moves only
     /// with the distribution.
     pub(crate) fn find() -> Result<Self, Missing> {
+        let nightly = |name: &str| Self::Nightly(name.to_owned());
         match Self::forced()? {
-            Some(Self::Debian) if !debian_works() => Err(Missing::Debian),
-            Some(Self::Nightly) if !nightly_works() => Err(Missing::Nightly),
-            Some(forced) => Ok(forced),
-            None if debian_works() => Ok(Self::Debian),
-            None if nightly_works() => Ok(Self::Nightly),
-            None => Err(Missing::Compiler),
+            Some(forced) if forced.works() => Ok(forced),
+            Some(Self::Debian) => Err(Missing::Debian),
+            Some(Self::Nightly(name)) => Err(Missing::Nightly(name)),
+            None => [Self::Debian, nightly("nightly"), nightly(DATED_NIGHTLY)]
+                .into_iter()
+                .find(Self::works)
+                .ok_or(Missing::Compiler),
         }
     }
 
+    /// Whether the compiler is installed together with what it needs for BPF.
+    fn works(&self) -> bool {
+        // Asked of the compiler rather than of dpkg or rustup: the question is what works, not what brought it.
+        match self {
+            Self::Debian => printed(self.rustc().args(["--print", "target-libdir", "--target", TARGET]))
+                .and_then(|dir| fs::read_dir(dir).ok())
+                .is_some_and(|entries| {
+                    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+                }),
+            Self::Nightly(_) => printed(self.rustc().args(["--print", "sysroot"])).is_some_and(|root| {
+                Path::new(&root).join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file()
+            }),
+        }
+    }
+
+    /// The major version of LLVM whose bitcode this compiler writes; `None` when it does not say.
+    pub(crate) fn llvm(&self) -> Option<u32> {
+        let output = self.rustc().arg("-vV").stdin(Stdio::null()).output().ok()?;
+        llvm_major(&String::from_utf8_lossy(&output.stdout))
+    }
+
     /// A command that runs this compiler's `rustc`.
-    pub(crate) fn rustc(self) -> Command {
+    fn rustc(&self) -> Command {
         let mut command = match self {
             Self::Debian => Command::new(DEBIAN_RUSTC),
-            Self::Nightly => rustup_nightly("rustc"),
+            Self::Nightly(name) => rustup_run(name, "rustc"),
         };
         strip_environment(&mut command);
         command
@@ -170,28 +168,22 @@ fn parse_choice(value: Option<&OsStr>) -> Result<Option<Compiler>, Missing> {
     match value.map(OsStr::to_string_lossy).as_deref() {
         None | Some("") => Ok(None),
         Some("debian") => Ok(Some(Compiler::Debian)),
-        Some("nightly") => Ok(Some(Compiler::Nightly)),
+        Some(name) if name == "nightly" || name.starts_with("nightly-") => {
+            Ok(Some(Compiler::Nightly(name.to_owned())))
+        }
         Some(other) => Err(Missing::Choice(other.to_owned())),
     }
 }
 
-fn debian_works() -> bool {
-    // Asked of the compiler rather than of dpkg: the question is what works, not which package brought it.
-    let dir = printed(Compiler::Debian.rustc().args(["--print", "target-libdir", "--target", TARGET]));
-    let Some(entries) = dir.and_then(|dir| fs::read_dir(dir).ok()) else { return false };
-    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+fn llvm_major(version: &str) -> Option<u32> {
+    let line = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    line.split('.').next()?.parse().ok()
 }
 
-fn nightly_works() -> bool {
-    let sysroot = printed(Compiler::Nightly.rustc().args(["--print", "sysroot"]));
-    sysroot
-        .is_some_and(|root| Path::new(&root).join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file())
-}
-
-fn rustup_nightly(tool: &str) -> Command {
+fn rustup_run(toolchain: &str, tool: &str) -> Command {
     let mut command = Command::new("rustup");
     // Looking must not download: installing is the job of `cargo xtask setup`, which says so.
-    command.env("RUSTUP_AUTO_INSTALL", "0").args(["run", "nightly", tool]);
+    command.env("RUSTUP_AUTO_INSTALL", "0").args(["run", toolchain, tool]);
     command
 }
 
@@ -222,10 +214,28 @@ pub(crate) fn linker_root() -> PathBuf {
     cache_dir().join("bpf-linker")
 }
 
-/// Finds a `bpf-linker` that starts: in the cache first, because that one was built for this tool chain.
-pub(crate) fn find_linker() -> Result<PathBuf, Missing> {
+/// Finds a `bpf-linker` that starts and, if it is the cache's, reads what `compiler` writes.
+///
+/// The cache comes first, because its linker was built for this tool chain; one on the `PATH` is the user's choice.
+pub(crate) fn find_linker(compiler: &Compiler) -> Result<PathBuf, Missing> {
     let path = env::var_os("PATH").unwrap_or_default();
-    find_linker_in(std::iter::once(linker_root().join("bin")).chain(env::split_paths(&path)))
+    let root = linker_root();
+    let linker = find_linker_in(std::iter::once(root.join("bin")).chain(env::split_paths(&path)))?;
+    if linker.starts_with(&root)
+        && let Some(reads) =
+            fs::read_to_string(root.join(".crates2.json")).ok().as_deref().and_then(built_against)
+        && let Some(writes) = compiler.llvm()
+        && writes > reads
+    {
+        return Err(Missing::OldLinker { linker: reads, compiler: writes });
+    }
+    Ok(linker)
+}
+
+/// The LLVM feature of bpf-linker in what `cargo install` notes down about its installations.
+fn built_against(installed: &str) -> Option<u32> {
+    let (_, feature) = installed.split_once("\"llvm-")?;
+    feature.split_once('"')?.0.parse().ok()
 }
 
 fn find_linker_in(dirs: impl Iterator<Item = PathBuf>) -> Result<PathBuf, Missing> {
@@ -250,81 +260,36 @@ pub(crate) struct Toolchain {
     linker: PathBuf,
 }
 
-/// A compiled program.
-#[derive(Debug)]
-pub(crate) struct Object {
-    /// The ELF object, with BTF and debug information.
-    pub(crate) path: PathBuf,
-    /// Compiler warnings about the workspace's own crates, one line each.
-    pub(crate) warnings: Vec<String>,
-}
-
 impl Toolchain {
     /// Finds the compiler and the linker.
     pub(crate) fn find() -> Result<Self, Missing> {
-        Ok(Self { compiler: Compiler::find()?, linker: find_linker()? })
+        let compiler = Compiler::find()?;
+        let linker = find_linker(&compiler)?;
+        Ok(Self { compiler, linker })
     }
 
-    /// Compiles the binary `bin` of `lb-ebpf` in the workspace at `workspace`.
-    ///
-    /// `target_dir` must not be the target directory of a cargo that is waiting for this call: the inner cargo would
-    /// wait for the outer one's lock for ever. [`target_dir_for`] gives a safe one.
-    pub(crate) fn compile(
-        &self,
-        workspace: &Path,
-        bin: &str,
-        target_dir: &Path,
-    ) -> Result<Object, CompileError> {
-        let mut command = self.cargo();
-        command
-            .current_dir(workspace)
-            .args(["--package", "lb-ebpf", "--bin", bin, "--release", "--target", TARGET])
-            .arg("--target-dir")
-            .arg(target_dir)
-            .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace))
-            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker)
-            .stdin(Stdio::null());
-        let output = command
-            .output()
-            .map_err(|source| CompileError::Io { what: PathBuf::from(command.get_program()), source })?;
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !output.status.success() {
-            return Err(CompileError::Refused { bin: bin.to_owned(), status: output.status, stderr });
-        }
-        Ok(Object { path: target_dir.join(TARGET).join("release").join(bin), warnings: warnings_in(&stderr) })
+    /// The `bpf-linker` to link with.
+    pub(crate) fn linker(&self) -> &Path {
+        &self.linker
     }
 
     /// `cargo build` with an environment that names this compiler and nothing of an outer build.
-    fn cargo(&self) -> Command {
-        let mut command = match self.compiler {
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = match &self.compiler {
             Compiler::Debian => Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
-            Compiler::Nightly => rustup_nightly("cargo"),
+            Compiler::Nightly(name) => rustup_run(name, "cargo"),
         };
         strip_environment(&mut command);
         // The BPF crates use unstable features; Debian's compiler is a stable release and has to be told to accept
         // them. The empty wrappers switch off those of the user's cargo configuration.
         command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
         command.args(["build", "--quiet", "--color", "never"]);
-        match self.compiler {
+        match &self.compiler {
             Compiler::Debian => command.env("RUSTC", DEBIAN_RUSTC),
-            Compiler::Nightly => command.args(["-Z", "build-std=core"]),
+            Compiler::Nightly(_) => command.args(["-Z", "build-std=core"]),
         };
         command
     }
-}
-
-/// Finds the tool chain and compiles; see [`Toolchain::compile`].
-pub(crate) fn compile(workspace: &Path, bin: &str, target_dir: &Path) -> Result<Object, CompileError> {
-    Toolchain::find().map_err(CompileError::Missing)?.compile(workspace, bin, target_dir)
-}
-
-/// The directory for BPF builds that belongs to a build script's `OUT_DIR`.
-///
-/// It is `bpf/` in the target directory, which cargo marks with `CACHEDIR.TAG`: debug and release builds share it, and
-/// no cargo but the inner one locks it.
-pub(crate) fn target_dir_for(out_dir: &Path) -> PathBuf {
-    let target = out_dir.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
-    target.unwrap_or(out_dir).join("bpf")
 }
 
 /// Removes everything an outer build may have set for its own compiler, keeping the user's cargo configuration.
@@ -342,63 +307,6 @@ fn is_stripped(name: &str) -> bool {
     STRIPPED.contains(&name) || (name.starts_with("CARGO") && !kept)
 }
 
-/// The compiler flags, in cargo's encoding (separated by 0x1f, so that paths may contain spaces).
-fn rustflags(workspace: &Path) -> OsString {
-    let mut flags: Vec<OsString> = [
-        // Atomic operations that return the old value exist from v3 on.
-        "-Ctarget-cpu=v3",
-        // The kernel and aya take map definitions and line information from BTF, which is made from debug information.
-        "-Cdebuginfo=2",
-        "-Clink-arg=--btf",
-        // One load instead of four for a packet field at an odd offset; the kernel's JIT allows it on every
-        // architecture that has efficient unaligned access.
-        "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
-    ]
-    .map(OsString::from)
-    .into();
-    // Debug information and panic locations hold source paths: with these two the object is the same, byte for byte,
-    // wherever the workspace and the registry lie.
-    flags.push(remap(workspace, "/lvx"));
-    flags.extend(registry_sources().iter().map(|dir| remap(dir, "/registry")));
-    flags.join(OsStr::new("\x1f"))
-}
-
-fn remap(from: &Path, to: &str) -> OsString {
-    let mut flag = OsString::from("--remap-path-prefix=");
-    flag.push(from);
-    flag.push("=");
-    flag.push(to);
-    flag
-}
-
-/// The unpacked registries: their names contain a hash of the registry's address, which must not reach the object.
-fn registry_sources() -> Vec<PathBuf> {
-    let home = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-    let Some(entries) = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok()) else {
-        return Vec::new();
-    };
-    let mut dirs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    dirs.sort();
-    dirs
-}
-
-/// Shortens each warning in cargo's output to one line: what, and where.
-fn warnings_in(stderr: &str) -> Vec<String> {
-    let mut lines = stderr.lines().peekable();
-    let mut warnings = Vec::new();
-    while let Some(line) = lines.next() {
-        if !line.starts_with("warning: ") || line.contains(" generated ") {
-            continue;
-        }
-        let place = lines.peek().and_then(|next| next.trim_start().strip_prefix("--> "));
-        let text = line.trim_start_matches("warning: ");
-        warnings.push(place.map_or_else(|| text.to_owned(), |place| format!("{place}: {text}")));
-    }
-    warnings
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -408,7 +316,8 @@ mod tests {
         for missing in [
             Missing::Compiler,
             Missing::Debian,
-            Missing::Nightly,
+            Missing::Nightly("nightly".to_owned()),
+            Missing::OldLinker { linker: 22, compiler: 23 },
             Missing::Linker,
             Missing::BrokenLinker("/x/bpf-linker".into()),
         ] {
@@ -428,7 +337,9 @@ mod tests {
         assert_eq!(parse_choice(None), Ok(None));
         assert_eq!(parse_choice(Some(OsStr::new(""))), Ok(None));
         assert_eq!(parse_choice(Some(OsStr::new("debian"))), Ok(Some(Compiler::Debian)));
-        assert_eq!(parse_choice(Some(OsStr::new("nightly"))), Ok(Some(Compiler::Nightly)));
+        for name in ["nightly", "nightly-2026-05-20"] {
+            assert_eq!(parse_choice(Some(OsStr::new(name))), Ok(Some(Compiler::Nightly(name.to_owned()))));
+        }
         let error = parse_choice(Some(OsStr::new("stable"))).expect_err("stable is no choice");
         assert!(error.to_string().contains("`stable`, expected `debian` or `nightly`"), "{error}");
     }
@@ -483,9 +394,11 @@ mod tests {
     }
 
     #[test]
-    fn warnings_are_one_line_each() {
-        let stderr = "warning: unused variable: `x`\n  --> lb-ebpf/src/main.rs:3:9\n   |\n\n\
-                      warning: `lb-ebpf` (bin \"lvx\") generated 1 warning\nwarning: odd linker\n";
-        assert_eq!(warnings_in(stderr), ["lb-ebpf/src/main.rs:3:9: unused variable: `x`", "odd linker"]);
+    fn llvm_of_compiler_and_linker_is_read() {
+        assert_eq!(llvm_major("rustc 1.96.0\nrelease: 1.96.0\nLLVM version: 22.1.8\n"), Some(22));
+        assert_eq!(llvm_major("rustc 1.96.0\n"), None);
+        let installed = r#"{"installs":{"bpf-linker 0.13.0":{"features":["llvm-22"],"profile":"release"}}}"#;
+        assert_eq!(built_against(installed), Some(22));
+        assert_eq!(built_against(r#"{"installs":{"bpf-linker 0.13.0":{"features":[]}}}"#), None);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::bpf_toolchain::{self, CompileError};
+use crate::bpf_object::{self, CompileError};
 use crate::process::{cargo_in_workspace, visibly};
 use crate::setup::{self, Scope};
 
@@ -41,8 +41,8 @@ fn format() -> Result<()> {
 /// The code that only the BPF target sees passes no clippy: its compiler's warnings have to do.
 fn bpf_program() -> Result<()> {
     let workspace = crate::workspace();
-    let target_dir = bpf_toolchain::target_dir_for(&crate::target_dir());
-    let object = match bpf_toolchain::compile(&workspace, "lvx", &target_dir) {
+    let target_dir = bpf_object::target_dir_for(&crate::target_dir());
+    let object = match bpf_object::compile(&workspace, "lvx", &target_dir) {
         Err(CompileError::Refused { bin, stderr, .. }) => {
             eprint!("{stderr}");
             bail!("lb-ebpf's `{bin}` does not compile for BPF");

@@ -5,6 +5,7 @@
 
 mod apt;
 mod bpf_linker;
+mod bpf_object;
 mod bpf_toolchain;
 mod ci;
 mod demo;

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::bpf_toolchain::{self, Compiler, Missing};
+use crate::bpf_toolchain::{self, Compiler, DATED_NIGHTLY, Missing};
 use crate::{apt, bpf_linker, process};
 
 /// What a command needs to be there.
@@ -63,6 +63,7 @@ pub(crate) fn ensure(scope: Scope) -> Result<()> {
     let mut packages = Packages::default();
     ensure_programs_and_compiler(scope, &mut packages)?;
     ensure_linker(&mut packages)?;
+    bpf_toolchain::Toolchain::find()?;
     if scope == Scope::Everything && !bpf_fs_is_mounted() {
         mount_bpf_fs()?;
     }
@@ -114,10 +115,7 @@ impl Packages {
                 return Ok(package);
             }
         }
-        bail!(
-            "{wanted} is missing and apt has no package {}: install it by hand and run `cargo xtask setup` again",
-            alternatives.join(" or ")
-        )
+        bail!("{wanted} is missing and apt has no package {}: install it by hand", alternatives.join(" or "))
     }
 }
 
@@ -129,37 +127,40 @@ fn ensure_programs_and_compiler(scope: Scope, packages: &mut Packages) -> Result
             wanted.push(packages.choose(&format!("`{}`", program.name), program.packages)?);
         }
     }
-    if bpf_toolchain::find_linker().is_err() && !CXX.is_there() {
+    let compiler = Compiler::find();
+    let has_linker = compiler.as_ref().is_ok_and(|compiler| bpf_toolchain::find_linker(compiler).is_ok());
+    if !has_linker && !CXX.is_there() {
         wanted.push(packages.choose("a C++ compiler", CXX.packages)?);
     }
-    let nightly = match Compiler::find() {
-        Ok(_) => false,
+    let nightly = match compiler {
+        Ok(_) => None,
         Err(missing @ Missing::Choice(_)) => return Err(anyhow!(missing)),
-        Err(Missing::Nightly) => true,
+        Err(Missing::Nightly(name)) => Some(name),
         Err(missing) => match debian_compiler(packages) {
             Ok(found) => {
                 wanted.extend(found);
-                false
+                None
             }
+            // The other compiler is for distributions that lack the packages, not for users who lack the rights.
+            Err(error) if apt::is_there() && !process::is_root() => return Err(error),
             Err(error) if missing == Missing::Debian || process::find_program("rustup").is_none() => {
                 return Err(error);
             }
             Err(error) => {
                 println!("setup: {error:#}");
-                println!("setup: taking rustup's nightly for BPF instead");
-                true
+                println!("setup: taking rustup's {DATED_NIGHTLY} for BPF instead");
+                Some(DATED_NIGHTLY.to_owned())
             }
         },
     };
     if !wanted.is_empty() {
         apt::install(&wanted)?;
     }
-    if nightly {
+    if let Some(name) = nightly {
         let mut rustup = Command::new("rustup");
-        rustup.args(["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"]);
-        process::quietly("rustup toolchain install nightly with rust-src", &mut rustup)?;
+        rustup.args(["toolchain", "install", &name, "--profile", "minimal", "--component", "rust-src"]);
+        process::quietly(&format!("rustup toolchain install {name} with rust-src"), &mut rustup)?;
     }
-    Compiler::find()?;
     Ok(())
 }
 
@@ -170,18 +171,17 @@ fn debian_compiler(packages: &mut Packages) -> Result<Vec<&'static str>> {
 
 /// Builds bpf-linker when there is none that starts.
 fn ensure_linker(packages: &mut Packages) -> Result<()> {
-    if bpf_toolchain::find_linker().is_ok() {
+    let compiler = Compiler::find()?;
+    if bpf_toolchain::find_linker(&compiler).is_ok() {
         return Ok(());
     }
-    let major = bpf_linker::llvm_of(Compiler::find()?)?;
+    let major = bpf_linker::llvm_for(&compiler)?;
     let wanted = format!("LLVM {major} with headers");
     if bpf_linker::llvm_prefix(major).is_none() {
         let package = format!("llvm-{major}-dev");
         packages.prepare(&wanted)?;
         if !apt::is_available(&package)? {
-            bail!(
-                "{wanted} is missing and apt has no package {package}: bpf-linker cannot be built without it"
-            );
+            bail!("{wanted} is missing and apt has no package {package}; {}", bpf_linker::advice(&compiler));
         }
         apt::install(&[&package])?;
     }
