@@ -1,0 +1,388 @@
+//! Typed access to a TOML tree that notes every error and goes on.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Concern, Problem};
+use super::nearest::nearest;
+use super::quantity::{parse_duration, parse_size};
+use super::schema::{Key, Kind, Presence, Table};
+use super::source::{Placed, Source};
+
+/// Longest value repeated in an error, in characters.
+const LONGEST_QUOTE: usize = 64;
+
+/// Collects what the readers find.
+pub(super) struct Report<'a> {
+    pub(super) source: &'a Source<'a>,
+    problems: RefCell<Vec<Placed<Problem>>>,
+    concerns: RefCell<Vec<Placed<Concern>>>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(source: &'a Source<'a>) -> Self {
+        Self { source, problems: RefCell::default(), concerns: RefCell::default() }
+    }
+
+    pub(super) fn problem(&self, offset: usize, key: impl fmt::Display, problem: Problem) {
+        self.problems.borrow_mut().push(Placed { offset, key: key.to_string(), remark: problem });
+    }
+
+    pub(super) fn concern(&self, offset: usize, key: impl fmt::Display, concern: Concern) {
+        self.concerns.borrow_mut().push(Placed { offset, key: key.to_string(), remark: concern });
+    }
+
+    pub(super) fn into_parts(self) -> (Vec<Placed<Problem>>, Vec<Placed<Concern>>) {
+        (self.problems.into_inner(), self.concerns.into_inner())
+    }
+}
+
+/// Where in the tree a value is; becomes text only for an error.
+#[derive(Clone, Copy)]
+pub(super) enum Path<'p> {
+    /// The whole document.
+    Root,
+    /// A key of a table.
+    Key(&'p Path<'p>, &'p str),
+    /// An element of a list.
+    Index(&'p Path<'p>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root => Ok(()),
+            Path::Index(list, index) => write!(f, "{list}[{index}]"),
+            Path::Key(table, name) => {
+                if !matches!(table, Path::Root) {
+                    write!(f, "{table}.")?;
+                }
+                let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+                if !name.is_empty() && name.len() <= LONGEST_QUOTE && name.bytes().all(bare) {
+                    f.write_str(name)
+                } else {
+                    f.write_str(&quote(name))
+                }
+            }
+        }
+    }
+}
+
+/// A text in quotes, shortened, with control characters escaped.
+pub(super) fn quote(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_QUOTE) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Value of a key.
+pub(super) enum Given<T> {
+    /// The key is not there.
+    Absent,
+    /// It is there, and an error has been noted.
+    Invalid,
+    /// It is there, at this byte.
+    Value(T, usize),
+}
+
+impl<T> Given<T> {
+    /// The value, or the default where the key is absent; `None` after an error.
+    pub(super) fn valid_or(self, default: T) -> Option<T> {
+        match self {
+            Self::Absent => Some(default),
+            Self::Invalid => None,
+            Self::Value(value, _) => Some(value),
+        }
+    }
+
+    /// The value and its byte, where it is there and valid.
+    pub(super) fn value(self) -> Option<(T, usize)> {
+        match self {
+            Self::Absent | Self::Invalid => None,
+            Self::Value(value, offset) => Some((value, offset)),
+        }
+    }
+}
+
+/// Reads one table by its schema; unknown keys are noted when it is made.
+pub(super) struct TableReader<'t> {
+    table: &'t DeTable<'t>,
+    schema: &'static Table,
+    /// Path of the table.
+    pub(super) path: Path<'t>,
+    /// First byte of the table, its header; missing keys are noted there.
+    pub(super) offset: usize,
+    /// Takes the errors.
+    pub(super) report: &'t Report<'t>,
+}
+
+type Value<'t> = Spanned<DeValue<'t>>;
+
+impl<'t> TableReader<'t> {
+    pub(super) fn new(
+        table: &'t DeTable<'t>,
+        schema: &'static Table,
+        path: Path<'t>,
+        offset: usize,
+        report: &'t Report<'t>,
+    ) -> Self {
+        let reader = Self { table, schema, path, offset, report };
+        for (name, _) in table {
+            if !schema.keys.iter().any(|key| key.name == name.get_ref().as_ref()) {
+                reader.unknown(name.span().start, name.get_ref());
+            }
+        }
+        reader
+    }
+
+    fn unknown(&self, offset: usize, name: &str) {
+        let keys = self.schema.keys;
+        let foreign = |key: &&&Key| key.foreign.iter().any(|other| other.eq_ignore_ascii_case(name));
+        let nearest = nearest(name, keys.iter().map(|key| key.name))
+            .or_else(|| keys.iter().find(foreign).map(|key| key.name))
+            .map(str::to_owned);
+        let known = keys.iter().map(|key| key.name).collect();
+        self.report.problem(offset, Path::Key(&self.path, name), Problem::UnknownKey { nearest, known });
+    }
+
+    /// Notes a problem with the value of a key.
+    pub(super) fn problem(&self, key: &Key, offset: usize, problem: Problem) {
+        self.report.problem(offset, Path::Key(&self.path, key.name), problem);
+    }
+
+    /// The value as an error repeats it.
+    fn shown(&self, value: &Value<'_>) -> String {
+        match value.get_ref() {
+            DeValue::String(text) => quote(text),
+            _ => match self.report.source.slice(value.span()) {
+                text if text.chars().count() <= LONGEST_QUOTE => text.to_owned(),
+                text => text.chars().take(LONGEST_QUOTE).chain("...".chars()).collect(),
+            },
+        }
+    }
+
+    /// Reads the value of a key, noting what `read` finds wrong with it.
+    fn read<T>(
+        &self,
+        key: &Key,
+        read: impl FnOnce(&'t Value<'t>) -> Result<T, Problem>,
+    ) -> Given<T> {
+        let Some(value) = self.table.get(key.name) else {
+            if !matches!(key.presence, Presence::Required) {
+                return Given::Absent;
+            }
+            self.problem(key, self.offset, Problem::Missing { expected: key.kind.to_string() });
+            return Given::Invalid;
+        };
+        match read(value) {
+            Ok(read) => Given::Value(read, value.span().start),
+            Err(problem) => {
+                self.problem(key, value.span().start, problem);
+                Given::Invalid
+            }
+        }
+    }
+
+    fn wrong_type(&self, key: &Key, value: &Value<'_>) -> Problem {
+        let (shown, found) = match value.get_ref() {
+            DeValue::String(_) => (true, "a string"),
+            DeValue::Integer(_) => (true, "an integer"),
+            DeValue::Float(_) => (true, "a fraction"),
+            DeValue::Boolean(_) => (true, "a boolean"),
+            DeValue::Datetime(_) => (true, "a date or time"),
+            DeValue::Array(_) => (false, "a list"),
+            DeValue::Table(_) => (false, "a table"),
+        };
+        let value = shown.then(|| self.shown(value));
+        Problem::WrongType { value, found, expected: key.kind.to_string() }
+    }
+
+    fn out_of_range(&self, key: &Key, value: &Value<'_>) -> Problem {
+        Problem::OutOfRange { value: self.shown(value), expected: key.kind.to_string() }
+    }
+
+    /// A string that `parse` understands, or says why not.
+    pub(super) fn text<T>(&self, key: &Key, parse: impl FnOnce(&'t str) -> Result<T, String>) -> Given<T> {
+        self.read(key, |value| match value.get_ref() {
+            DeValue::String(text) => {
+                parse(text).map_err(|reason| Problem::Invalid { value: self.shown(value), reason })
+            }
+            _ => Err(self.wrong_type(key, value)),
+        })
+    }
+
+    /// One of the words of the schema.
+    pub(super) fn word<T>(&self, key: &Key, from_name: impl FnOnce(&str) -> Option<T>) -> Given<T> {
+        self.read(key, |value| {
+            let (Kind::Word { what, words } | Kind::WordOrTable { what, words, .. }, DeValue::String(text)) =
+                (key.kind, value.get_ref())
+            else {
+                return Err(self.wrong_type(key, value));
+            };
+            from_name(text).ok_or_else(|| Problem::NotOneOf {
+                value: quote(text),
+                what,
+                known: words.to_vec(),
+                nearest: nearest(text, words.iter().copied()),
+            })
+        })
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&self, key: &Key) -> Given<bool> {
+        self.read(key, |value| match value.get_ref() {
+            DeValue::Boolean(boolean) => Ok(*boolean),
+            _ => Err(self.wrong_type(key, value)),
+        })
+    }
+
+    /// An integer in the bounds of the schema, or one of its list.
+    pub(super) fn integer(&self, key: &Key) -> Given<u32> {
+        self.read(key, |value| {
+            let DeValue::Integer(integer) = value.get_ref() else {
+                return Err(self.wrong_type(key, value));
+            };
+            let number = i128::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i128::MAX);
+            let number = u32::try_from(number).map_err(|_| self.out_of_range(key, value));
+            match key.kind {
+                Kind::IntegerOf(list) => {
+                    let number = number.unwrap_or(u32::MAX);
+                    if list.contains(&number) {
+                        return Ok(number);
+                    }
+                    Err(Problem::NotListed {
+                        value: self.shown(value),
+                        what: key.name,
+                        nearest: nearest_two(list, number),
+                    })
+                }
+                Kind::Integer { min, max } => {
+                    number.and_then(|number| self.bounded(key, value, number, min, max))
+                }
+                _ => Err(self.wrong_type(key, value)),
+            }
+        })
+    }
+
+    fn bounded<T: PartialOrd>(&self, key: &Key, value: &Value<'_>, read: T, min: T, max: T) -> Result<T, Problem> {
+        if read < min || read > max { Err(self.out_of_range(key, value)) } else { Ok(read) }
+    }
+
+    /// A size: an integer or a string with a suffix.
+    pub(super) fn size(&self, key: &Key) -> Given<u32> {
+        self.read(key, |value| {
+            let Kind::Size { min, max } = key.kind else {
+                return Err(self.wrong_type(key, value));
+            };
+            let size = match value.get_ref() {
+                DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+                DeValue::String(text) => Some(parse_size(text).map_err(|error| Problem::Invalid {
+                    value: self.shown(value),
+                    reason: error.to_string(),
+                })?),
+                _ => return Err(self.wrong_type(key, value)),
+            };
+            let size = size.and_then(|size| u32::try_from(size).ok());
+            let size = size.ok_or_else(|| self.out_of_range(key, value))?;
+            self.bounded(key, value, size, min, max)
+        })
+    }
+
+    /// A duration: a string with units.
+    pub(super) fn duration(&self, key: &Key) -> Given<Duration> {
+        self.read(key, |value| {
+            let Kind::Duration { min, max } = key.kind else {
+                return Err(self.wrong_type(key, value));
+            };
+            let text = match value.get_ref() {
+                DeValue::String(text) => text.as_ref(),
+                DeValue::Integer(integer) => integer.as_str(),
+                _ => return Err(self.wrong_type(key, value)),
+            };
+            let duration = parse_duration(text)
+                .map_err(|error| Problem::Invalid { value: self.shown(value), reason: error.to_string() })?;
+            self.bounded(key, value, duration, min, max)
+        })
+    }
+
+    /// Hands the one table of a key to `read`.
+    pub(super) fn table<T>(&self, key: &Key, read: impl FnOnce(&TableReader<'_>) -> T) -> Given<T> {
+        self.read(key, |value| {
+            let (Kind::Table(schema) | Kind::WordOrTable { table: schema, .. }, DeValue::Table(table)) =
+                (key.kind, value.get_ref())
+            else {
+                return Err(self.wrong_type(key, value));
+            };
+            let path = Path::Key(&self.path, key.name);
+            Ok(read(&TableReader::new(table, schema, path, value.span().start, self.report)))
+        })
+    }
+
+    /// Whether the value of a key is a table.
+    pub(super) fn is_table(&self, key: &Key) -> bool {
+        self.table.get(key.name).is_some_and(|value| value.get_ref().is_table())
+    }
+
+    /// Hands each table of a list to `read`.
+    pub(super) fn tables<T>(&self, key: &Key, mut read: impl FnMut(&TableReader<'_>) -> T) -> Given<Vec<T>> {
+        self.read(key, |value| {
+            let (Kind::Tables(schema), DeValue::Array(list)) = (key.kind, value.get_ref()) else {
+                return Err(self.wrong_type(key, value));
+            };
+            let list_path = Path::Key(&self.path, key.name);
+            let mut tables = Vec::with_capacity(list.len());
+            for (index, element) in list.iter().enumerate() {
+                let path = Path::Index(&list_path, index);
+                match element.get_ref() {
+                    DeValue::Table(table) => {
+                        let reader =
+                            TableReader::new(table, schema, path, element.span().start, self.report);
+                        tables.push(read(&reader));
+                    }
+                    _ => self.report.problem(element.span().start, path, self.wrong_type(key, element)),
+                }
+            }
+            Ok(tables)
+        })
+    }
+}
+
+/// The largest number of an ascending list below `number` and the smallest above.
+fn nearest_two(list: &[u32], number: u32) -> Vec<u32> {
+    let above = list.partition_point(|listed| *listed < number);
+    let window = above.saturating_sub(1).min(list.len().saturating_sub(2));
+    list.iter().skip(window).take(2).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_nearest_of_a_list() {
+        let list = [251, 509, 1021];
+        for (number, nearest) in [(1, [251, 509]), (300, [251, 509]), (600, [509, 1021]), (5000, [509, 1021])] {
+            assert_eq!(nearest_two(&list, number), nearest, "{number}");
+        }
+    }
+
+    #[test]
+    fn paths_quote_what_needs_quotes() {
+        let service = Path::Key(&Path::Root, "service");
+        let first = Path::Index(&service, 0);
+        assert_eq!(Path::Key(&first, "weight").to_string(), "service[0].weight");
+        assert_eq!(Path::Key(&first, "a\nb").to_string(), "service[0].\"a\\nb\"");
+        assert_eq!(Path::Key(&Path::Root, "").to_string(), "\"\"");
+        assert_eq!(Path::Key(&Path::Root, &"x".repeat(99)).to_string(), format!("\"{}\"...", "x".repeat(64)));
+    }
+
+    #[test]
+    fn long_values_are_shortened() {
+        assert_eq!(quote(&"é".repeat(65)), format!("\"{}\"...", "é".repeat(64)));
+    }
+}
