@@ -23,8 +23,7 @@ pub fn run(path: &Path) -> ExitCode {
 /// Those of the writers.
 pub fn check(path: &Path, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<bool> {
     let file = path.display();
-    let examined =
-        config::read_file(path).and_then(|text| config::examine(&file.to_string(), &text));
+    let examined = config::read_file(path).and_then(|text| config::examine(&file.to_string(), &text));
     match examined {
         Ok(examined) => {
             for warning in &examined.warnings {

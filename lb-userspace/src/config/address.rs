@@ -11,11 +11,17 @@ pub(super) enum AddressError {
     NotAnAddress(&'static str),
     #[error("host names are not resolved, since their addresses change unseen; expected {0}")]
     HostName(&'static str),
-    #[error("an IPv6 address stands in brackets; write \"[{0}]\" or \"[{0}]:80\"")]
+    #[error("an IPv6 address stands in brackets; write \"[{0}]\" and the port behind it")]
     Brackets(Ipv6Addr),
+    #[error(
+        "an IPv6 address stands in brackets; write \"[{address}]:{port}\", or \"[{address}:{port}]\" if {port} is no port"
+    )]
+    BracketsAndPort { address: Ipv6Addr, port: u16 },
     #[error("an address with a prefix length is a network; expected {0}")]
     Network(&'static str),
-    #[error("zone identifiers (after \"%\") belong to link-local addresses, which cannot be used; expected {0}")]
+    #[error(
+        "zone identifiers (after \"%\") belong to link-local addresses, which cannot be used; expected {0}"
+    )]
     Zone(&'static str),
     #[error("{0:?} is no port; expected 0 to 65535")]
     Port(String),
@@ -44,7 +50,10 @@ pub(super) fn parse_address(
         };
         (IpAddr::V6(address), port)
     } else if let Ok(address) = text.parse::<Ipv6Addr>() {
-        return Err(AddressError::Brackets(address));
+        let with_port = text.rsplit_once(':').and_then(|(address, port)| {
+            Some(AddressError::BracketsAndPort { address: address.parse().ok()?, port: port.parse().ok()? })
+        });
+        return Err(with_port.unwrap_or(AddressError::Brackets(address)));
     } else {
         let (address, port) = match text.split_once(':') {
             Some((address, port)) => (address, Some(port)),
@@ -79,13 +88,17 @@ pub(super) fn parse_endpoint(text: &str, expected: &'static str) -> Result<(IpAd
 pub(super) enum Unusable {
     #[error("the unspecified address and 0.0.0.0/8 name no host; write the address itself")]
     Unspecified,
-    #[error("a loopback address never leaves its host, so that no client and no director can send to it; write an address of an interface")]
+    #[error(
+        "a loopback address never leaves its host, so that no client and no director can send to it; write an address of an interface"
+    )]
     Loopback,
     #[error("a multicast address names a group, not a host; only unicast addresses are balanced")]
     Multicast,
     #[error("the broadcast address names every host; only unicast addresses are balanced")]
     Broadcast,
-    #[error("an IPv6 link-local address is valid on one link only and is never routed; write a global or unique local address")]
+    #[error(
+        "an IPv6 link-local address is valid on one link only and is never routed; write a global or unique local address"
+    )]
     LinkLocal,
     #[error("an IPv4-mapped IPv6 address never appears in a packet; write \"{0}\"")]
     Mapped(Ipv4Addr),
@@ -140,6 +153,7 @@ mod tests {
             ("[2001:db8::1]80", AddressError::NotAnAddress("x")),
             ("www.example.org:80", AddressError::HostName("x")),
             ("2001:db8::1", AddressError::Brackets(v6)),
+            ("2001:db8::1:443", AddressError::BracketsAndPort { address: v6, port: 443 }),
             ("192.0.2.0/24", AddressError::Network("x")),
             ("[fe80::1%2]:80", AddressError::Zone("x")),
             ("192.0.2.1:http", AddressError::Port("http".to_owned())),

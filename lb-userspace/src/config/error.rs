@@ -81,13 +81,15 @@ pub enum Problem {
     #[error("{0} needs quotes; write \"{0}\"")]
     Unquoted(String),
     /// The same key twice in a table.
-    #[error("written twice in the same table; remove one of them")]
+    #[error("written a second time; a table has each key once")]
     RepeatedKey,
     /// No key of this name in this table.
-    #[error("unknown key; {}", unknown_key(.nearest.as_deref(), .known))]
+    #[error("unknown key; {}", unknown_key(*.nearest, .homes, .known))]
     UnknownKey {
         /// The known key most like it.
-        nearest: Option<String>,
+        nearest: Option<&'static str>,
+        /// Headers of other tables that have it.
+        homes: Vec<&'static str>,
         /// All known keys.
         known: Vec<&'static str>,
     },
@@ -133,7 +135,7 @@ pub enum Problem {
         /// The value.
         value: String,
         /// The kind of thing.
-        what: &'static str,
+        what: String,
         /// One or two good values.
         nearest: Vec<u32>,
     },
@@ -177,11 +179,12 @@ pub enum Problem {
     },
 }
 
-fn unknown_key(nearest: Option<&str>, known: &[&str]) -> String {
-    nearest.map_or_else(
-        || format!("expected one of {}", known.join(", ")),
-        |nearest| format!("did you mean {nearest:?}?"),
-    )
+fn unknown_key(nearest: Option<&str>, homes: &[&str], known: &[&str]) -> String {
+    match nearest {
+        Some(nearest) => format!("did you mean {nearest:?}?"),
+        None if !homes.is_empty() => format!("it belongs in {}", homes.join(" or ")),
+        None => format!("expected one of {}", known.join(", ")),
+    }
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

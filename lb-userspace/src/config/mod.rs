@@ -106,8 +106,7 @@ pub fn read_file(path: &Path) -> Result<String, ConfigErrors> {
         ConfigErrors(vec![Remark { file: file_name.clone(), position, key: String::new(), remark }])
     };
     let unreadable = |reason: String| remark(None, Problem::Unreadable(reason));
-    let too_long =
-        || unreadable(format!("longer than {}", quantity::format_size(MAX_FILE_SIZE)));
+    let too_long = || unreadable(format!("longer than {} bytes", quantity::format_size(MAX_FILE_SIZE)));
 
     // Before opening: to open a named pipe waits for its writer.
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(describe(&error)))?;

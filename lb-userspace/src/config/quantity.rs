@@ -11,7 +11,9 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SizeError {
     /// No digit at the beginning, or a fraction, or a sign.
-    #[error("a size is a whole number, with a suffix k, M, G (powers of 1000) or Ki, Mi, Gi (powers of 1024) if wanted")]
+    #[error(
+        "a size is a whole number, with a suffix k, M, G (powers of 1000) or Ki, Mi, Gi (powers of 1024) if wanted"
+    )]
     NotANumber,
     /// The text after the digits is no suffix.
     #[error("{suffix:?} is no suffix{}", did_you_mean(.meant.as_deref()))]
@@ -57,18 +59,11 @@ fn did_you_mean(meant: Option<&str>) -> String {
 }
 
 /// Suffixes with their factors, largest first.
-const SUFFIXES: [(&str, u64); 6] = [
-    ("Gi", 1 << 30),
-    ("G", 1_000_000_000),
-    ("Mi", 1 << 20),
-    ("M", 1_000_000),
-    ("Ki", 1 << 10),
-    ("k", 1000),
-];
+const SUFFIXES: [(&str, u64); 6] =
+    [("Gi", 1 << 30), ("G", 1_000_000_000), ("Mi", 1 << 20), ("M", 1_000_000), ("Ki", 1 << 10), ("k", 1000)];
 
 /// Units with their milliseconds, largest first.
-const UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// Splits ASCII digits off the front; `None` where there are none.
 fn leading_digits(text: &str) -> Option<(&str, &str)> {
@@ -126,7 +121,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
         let (unit, after) = after.split_at(end);
         if unit.is_empty() {
             let meant = (after.is_empty() && rest.len() == text.len()).then(|| format!("{text}s"));
-            return if after.is_empty() { Err(DurationError::NoUnit { meant }) } else { Err(DurationError::NotANumber) };
+            return if after.is_empty() {
+                Err(DurationError::NoUnit { meant })
+            } else {
+                Err(DurationError::NotANumber)
+            };
         }
         let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(DurationError::UnknownUnit { unit: unit.to_owned() });
@@ -171,9 +170,14 @@ mod tests {
 
     #[test]
     fn sizes_read_as_written() {
-        for (text, size) in
-            [("0", 0), ("4096", 4096), ("64k", 64_000), ("1M", 1_000_000), ("8Mi", 8 << 20), ("2G", 2_000_000_000)]
-        {
+        for (text, size) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("64k", 64_000),
+            ("1M", 1_000_000),
+            ("8Mi", 8 << 20),
+            ("2G", 2_000_000_000),
+        ] {
             assert_eq!(parse_size(text), Ok(size), "{text}");
         }
         for text in ["", "k", "-1", "+1", "1.5M", "1 k", " 1", "1_000"] {

@@ -8,9 +8,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Concern, Problem};
-use super::nearest::nearest;
+use super::nearest::nearest as nearest_name;
 use super::quantity::{parse_duration, parse_size};
-use super::schema::{Key, Kind, Presence, Table};
+use super::schema::{self, Key, Kind, Presence, Table};
 use super::source::{Placed, Source};
 
 /// Longest value repeated in an error, in characters.
@@ -142,12 +142,17 @@ impl<'t> TableReader<'t> {
 
     fn unknown(&self, offset: usize, name: &str) {
         let keys = self.schema.keys;
-        let foreign = |key: &&&Key| key.foreign.iter().any(|other| other.eq_ignore_ascii_case(name));
-        let nearest = nearest(name, keys.iter().map(|key| key.name))
-            .or_else(|| keys.iter().find(foreign).map(|key| key.name))
-            .map(str::to_owned);
+        let plain = |name: &str| name.to_ascii_lowercase().replace('-', "_");
+        let foreign = |key: &&&Key| key.foreign.iter().any(|other| plain(other) == plain(name));
+        let nearest = keys.iter().find(foreign).map(|key| key.name);
+        let nearest = nearest.or_else(|| nearest_name(name, keys.iter().map(|key| key.name)));
+        let homes = if nearest.is_none() { schema::homes(name) } else { Vec::new() };
         let known = keys.iter().map(|key| key.name).collect();
-        self.report.problem(offset, Path::Key(&self.path, name), Problem::UnknownKey { nearest, known });
+        self.report.problem(
+            offset,
+            Path::Key(&self.path, name),
+            Problem::UnknownKey { nearest, homes, known },
+        );
     }
 
     /// Notes a problem with the value of a key.
@@ -167,11 +172,7 @@ impl<'t> TableReader<'t> {
     }
 
     /// Reads the value of a key, noting what `read` finds wrong with it.
-    fn read<T>(
-        &self,
-        key: &Key,
-        read: impl FnOnce(&'t Value<'t>) -> Result<T, Problem>,
-    ) -> Given<T> {
+    fn read<T>(&self, key: &Key, read: impl FnOnce(&'t Value<'t>) -> Result<T, Problem>) -> Given<T> {
         let Some(value) = self.table.get(key.name) else {
             if !matches!(key.presence, Presence::Required) {
                 return Given::Absent;
@@ -188,7 +189,7 @@ impl<'t> TableReader<'t> {
         }
     }
 
-    fn wrong_type(&self, key: &Key, value: &Value<'_>) -> Problem {
+    fn wrong_type(&self, expected: impl fmt::Display, value: &Value<'_>) -> Problem {
         let (shown, found) = match value.get_ref() {
             DeValue::String(_) => (true, "a string"),
             DeValue::Integer(_) => (true, "an integer"),
@@ -199,7 +200,7 @@ impl<'t> TableReader<'t> {
             DeValue::Table(_) => (false, "a table"),
         };
         let value = shown.then(|| self.shown(value));
-        Problem::WrongType { value, found, expected: key.kind.to_string() }
+        Problem::WrongType { value, found, expected: expected.to_string() }
     }
 
     fn out_of_range(&self, key: &Key, value: &Value<'_>) -> Problem {
@@ -212,23 +213,29 @@ impl<'t> TableReader<'t> {
             DeValue::String(text) => {
                 parse(text).map_err(|reason| Problem::Invalid { value: self.shown(value), reason })
             }
-            _ => Err(self.wrong_type(key, value)),
+            _ => Err(self.wrong_type(key.kind, value)),
         })
     }
 
     /// One of the words of the schema.
     pub(super) fn word<T>(&self, key: &Key, from_name: impl FnOnce(&str) -> Option<T>) -> Given<T> {
         self.read(key, |value| {
-            let (Kind::Word { what, words } | Kind::WordOrTable { what, words, .. }, DeValue::String(text)) =
-                (key.kind, value.get_ref())
+            let (
+                Kind::Word { what, words, foreign } | Kind::WordOrTable { what, words, foreign, .. },
+                DeValue::String(text),
+            ) = (key.kind, value.get_ref())
             else {
-                return Err(self.wrong_type(key, value));
+                return Err(self.wrong_type(key.kind, value));
             };
             from_name(text).ok_or_else(|| Problem::NotOneOf {
                 value: quote(text),
                 what,
                 known: words.to_vec(),
-                nearest: nearest(text, words.iter().copied()),
+                nearest: foreign
+                    .iter()
+                    .find(|(word, _)| word.eq_ignore_ascii_case(text))
+                    .map(|(_, meant)| *meant)
+                    .or_else(|| nearest_name(text, words.iter().copied())),
             })
         })
     }
@@ -237,7 +244,7 @@ impl<'t> TableReader<'t> {
     pub(super) fn boolean(&self, key: &Key) -> Given<bool> {
         self.read(key, |value| match value.get_ref() {
             DeValue::Boolean(boolean) => Ok(*boolean),
-            _ => Err(self.wrong_type(key, value)),
+            _ => Err(self.wrong_type(key.kind, value)),
         })
     }
 
@@ -245,31 +252,38 @@ impl<'t> TableReader<'t> {
     pub(super) fn integer(&self, key: &Key) -> Given<u32> {
         self.read(key, |value| {
             let DeValue::Integer(integer) = value.get_ref() else {
-                return Err(self.wrong_type(key, value));
+                return Err(self.wrong_type(key.kind, value));
             };
-            let number = i128::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i128::MAX);
-            let number = u32::try_from(number).map_err(|_| self.out_of_range(key, value));
+            let number = i128::from_str_radix(integer.as_str(), integer.radix()).unwrap_or_else(|_| {
+                // All digits, or the parser would have refused it: too long for 128 bits.
+                if integer.as_str().starts_with('-') { i128::MIN } else { i128::MAX }
+            });
             match key.kind {
                 Kind::IntegerOf(list) => {
-                    let number = number.unwrap_or(u32::MAX);
-                    if list.contains(&number) {
-                        return Ok(number);
-                    }
-                    Err(Problem::NotListed {
-                        value: self.shown(value),
-                        what: key.name,
-                        nearest: nearest_two(list, number),
+                    list.iter().copied().find(|listed| i128::from(*listed) == number).ok_or_else(|| {
+                        Problem::NotListed {
+                            value: self.shown(value),
+                            what: key.name.replace('_', " "),
+                            nearest: nearest_two(list, number),
+                        }
                     })
                 }
-                Kind::Integer { min, max } => {
-                    number.and_then(|number| self.bounded(key, value, number, min, max))
-                }
-                _ => Err(self.wrong_type(key, value)),
+                Kind::Integer { min, max } => u32::try_from(number)
+                    .map_err(|_| self.out_of_range(key, value))
+                    .and_then(|number| self.bounded(key, value, number, min, max)),
+                _ => Err(self.wrong_type(key.kind, value)),
             }
         })
     }
 
-    fn bounded<T: PartialOrd>(&self, key: &Key, value: &Value<'_>, read: T, min: T, max: T) -> Result<T, Problem> {
+    fn bounded<T: PartialOrd>(
+        &self,
+        key: &Key,
+        value: &Value<'_>,
+        read: T,
+        min: T,
+        max: T,
+    ) -> Result<T, Problem> {
         if read < min || read > max { Err(self.out_of_range(key, value)) } else { Ok(read) }
     }
 
@@ -277,7 +291,7 @@ impl<'t> TableReader<'t> {
     pub(super) fn size(&self, key: &Key) -> Given<u32> {
         self.read(key, |value| {
             let Kind::Size { min, max } = key.kind else {
-                return Err(self.wrong_type(key, value));
+                return Err(self.wrong_type(key.kind, value));
             };
             let size = match value.get_ref() {
                 DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
@@ -285,7 +299,7 @@ impl<'t> TableReader<'t> {
                     value: self.shown(value),
                     reason: error.to_string(),
                 })?),
-                _ => return Err(self.wrong_type(key, value)),
+                _ => return Err(self.wrong_type(key.kind, value)),
             };
             let size = size.and_then(|size| u32::try_from(size).ok());
             let size = size.ok_or_else(|| self.out_of_range(key, value))?;
@@ -297,12 +311,12 @@ impl<'t> TableReader<'t> {
     pub(super) fn duration(&self, key: &Key) -> Given<Duration> {
         self.read(key, |value| {
             let Kind::Duration { min, max } = key.kind else {
-                return Err(self.wrong_type(key, value));
+                return Err(self.wrong_type(key.kind, value));
             };
             let text = match value.get_ref() {
                 DeValue::String(text) => text.as_ref(),
                 DeValue::Integer(integer) => integer.as_str(),
-                _ => return Err(self.wrong_type(key, value)),
+                _ => return Err(self.wrong_type(key.kind, value)),
             };
             let duration = parse_duration(text)
                 .map_err(|error| Problem::Invalid { value: self.shown(value), reason: error.to_string() })?;
@@ -316,7 +330,7 @@ impl<'t> TableReader<'t> {
             let (Kind::Table(schema) | Kind::WordOrTable { table: schema, .. }, DeValue::Table(table)) =
                 (key.kind, value.get_ref())
             else {
-                return Err(self.wrong_type(key, value));
+                return Err(self.wrong_type(key.kind, value));
             };
             let path = Path::Key(&self.path, key.name);
             Ok(read(&TableReader::new(table, schema, path, value.span().start, self.report)))
@@ -328,11 +342,16 @@ impl<'t> TableReader<'t> {
         self.table.get(key.name).is_some_and(|value| value.get_ref().is_table())
     }
 
-    /// Hands each table of a list to `read`.
-    pub(super) fn tables<T>(&self, key: &Key, mut read: impl FnMut(&TableReader<'_>) -> T) -> Given<Vec<T>> {
+    /// Hands each table of a list to `read`. The result has an element for each of the list, `None` where `read` gave none
+    /// and where the element is no table.
+    pub(super) fn tables<T>(
+        &self,
+        key: &Key,
+        mut read: impl FnMut(&TableReader<'_>) -> Option<T>,
+    ) -> Given<Vec<Option<T>>> {
         self.read(key, |value| {
             let (Kind::Tables(schema), DeValue::Array(list)) = (key.kind, value.get_ref()) else {
-                return Err(self.wrong_type(key, value));
+                return Err(self.wrong_type(key.kind, value));
             };
             let list_path = Path::Key(&self.path, key.name);
             let mut tables = Vec::with_capacity(list.len());
@@ -340,11 +359,14 @@ impl<'t> TableReader<'t> {
                 let path = Path::Index(&list_path, index);
                 match element.get_ref() {
                     DeValue::Table(table) => {
-                        let reader =
-                            TableReader::new(table, schema, path, element.span().start, self.report);
+                        let reader = TableReader::new(table, schema, path, element.span().start, self.report);
                         tables.push(read(&reader));
                     }
-                    _ => self.report.problem(element.span().start, path, self.wrong_type(key, element)),
+                    _ => {
+                        let expected = format!("a table, {}", schema.header);
+                        self.report.problem(element.span().start, path, self.wrong_type(expected, element));
+                        tables.push(None);
+                    }
                 }
             }
             Ok(tables)
@@ -353,8 +375,8 @@ impl<'t> TableReader<'t> {
 }
 
 /// The largest number of an ascending list below `number` and the smallest above.
-fn nearest_two(list: &[u32], number: u32) -> Vec<u32> {
-    let above = list.partition_point(|listed| *listed < number);
+fn nearest_two(list: &[u32], number: i128) -> Vec<u32> {
+    let above = list.partition_point(|listed| i128::from(*listed) < number);
     let window = above.saturating_sub(1).min(list.len().saturating_sub(2));
     list.iter().skip(window).take(2).copied().collect()
 }
@@ -366,7 +388,9 @@ mod tests {
     #[test]
     fn two_nearest_of_a_list() {
         let list = [251, 509, 1021];
-        for (number, nearest) in [(1, [251, 509]), (300, [251, 509]), (600, [509, 1021]), (5000, [509, 1021])] {
+        for (number, nearest) in
+            [(-7, [251, 509]), (1, [251, 509]), (300, [251, 509]), (600, [509, 1021]), (5000, [509, 1021])]
+        {
             assert_eq!(nearest_two(&list, number), nearest, "{number}");
         }
     }

@@ -32,7 +32,8 @@ fn write_table(page: &mut String, table: &Table) {
 }
 
 fn value(key: &Key) -> String {
-    let quoted = |words: &[&str]| words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ");
+    let quoted =
+        |words: &[&str]| words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ");
     match key.kind {
         Kind::Word { words, .. } => quoted(words),
         Kind::WordOrTable { words, .. } => format!("{}, or a table (below)", quoted(words)),

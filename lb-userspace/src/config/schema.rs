@@ -83,6 +83,8 @@ pub enum Kind {
         what: &'static str,
         /// The words.
         words: &'static [&'static str],
+        /// Words of others, and which of ours they mean.
+        foreign: &'static [(&'static str, &'static str)],
     },
     /// One of these words, or a table with more to say.
     WordOrTable {
@@ -90,6 +92,8 @@ pub enum Kind {
         what: &'static str,
         /// The words.
         words: &'static [&'static str],
+        /// Words of others, and which of ours they mean.
+        foreign: &'static [(&'static str, &'static str)],
         /// The table.
         table: &'static Table,
     },
@@ -153,6 +157,49 @@ const fn timeout(
 ) -> Key {
     let kind = Kind::Duration { min: SHORTEST_TIMEOUT, max: LONGEST_TIMEOUT };
     Key { name, kind, presence: Presence::Default(default), foreign, doc }
+}
+
+/// What ipvsadm prints and keepalived and everyday speech call the forwarding methods.
+const FOREIGN_FORWARDING: &[(&str, &str)] = &[
+    ("masq", "nat"),
+    ("masquerade", "nat"),
+    ("masquerading", "nat"),
+    ("route", "dr"),
+    ("direct", "dr"),
+    ("direct_routing", "dr"),
+    ("gate", "dr"),
+    ("gatewaying", "dr"),
+    ("ipip", "tunnel"),
+    ("ip-ip", "tunnel"),
+];
+
+/// What everyday speech calls the schedulers.
+const FOREIGN_SCHEDULERS: &[(&str, &str)] = &[
+    ("maglev", "mh"),
+    ("round-robin", "rr"),
+    ("round_robin", "rr"),
+    ("roundrobin", "rr"),
+    ("least-connection", "lc"),
+    ("leastconn", "lc"),
+    ("source", "sh"),
+    ("source-hash", "sh"),
+];
+
+/// Headers of the tables that have a key of this name.
+pub(super) fn homes(name: &str) -> Vec<&'static str> {
+    fn search(table: &'static Table, name: &str, found: &mut Vec<&'static str>) {
+        if !table.header.is_empty() && table.keys.iter().any(|key| key.name == name) {
+            found.push(table.header);
+        }
+        for key in table.keys {
+            if let Kind::Table(inner) | Kind::Tables(inner) = key.kind {
+                search(inner, name, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    search(&file::TABLE, name, &mut found);
+    found
 }
 
 /// The whole file.
@@ -323,7 +370,9 @@ pub mod interface {
     /// `name`
     pub static NAME: Key = Key {
         name: "name",
-        kind: Kind::Text("the name of a network interface: at most 15 bytes, without \"/\", \":\" and spaces"),
+        kind: Kind::Text(
+            "the name of a network interface: at most 15 bytes, without \"/\", \":\" and spaces",
+        ),
         presence: Presence::Required,
         foreign: &["interface", "device", "dev"],
         doc: "Name in the kernel, as `ip link` shows it.",
@@ -331,7 +380,11 @@ pub mod interface {
     /// `mode`
     pub static MODE: Key = Key {
         name: "mode",
-        kind: Kind::Word { what: "attach mode", words: &AttachMode::NAMES },
+        kind: Kind::Word {
+            what: "attach mode",
+            words: &AttachMode::NAMES,
+            foreign: &[("driver", "native"), ("drv", "native"), ("skb", "generic")],
+        },
         presence: Presence::Default("\"auto\""),
         foreign: &["xdp", "xdp_mode"],
         doc: "`native` attaches in the driver or not at all; `generic` attaches after the driver, on every device, and is \
@@ -369,7 +422,7 @@ pub mod service {
     /// `protocol`
     pub static PROTOCOL: Key = Key {
         name: "protocol",
-        kind: Kind::Word { what: "protocol", words: &Protocol::NAMES },
+        kind: Kind::Word { what: "protocol", words: &Protocol::NAMES, foreign: &[] },
         presence: Presence::Default("\"tcp\""),
         foreign: &["proto"],
         doc: "Transport protocol. A service that speaks both needs two tables.",
@@ -380,6 +433,7 @@ pub mod service {
         kind: Kind::WordOrTable {
             what: "scheduler",
             words: &Scheduler::NAMES,
+            foreign: super::FOREIGN_SCHEDULERS,
             table: &super::scheduler::TABLE,
         },
         presence: Presence::Default("\"wlc\""),
@@ -391,7 +445,11 @@ pub mod service {
     /// `forwarding`
     pub static FORWARDING: Key = Key {
         name: "forwarding",
-        kind: Kind::Word { what: "forwarding method", words: &ForwardingMethod::NAMES },
+        kind: Kind::Word {
+            what: "forwarding method",
+            words: &ForwardingMethod::NAMES,
+            foreign: super::FOREIGN_FORWARDING,
+        },
         presence: Presence::Default("\"dr\""),
         foreign: &["lvs_method", "lb_kind", "method", "mode"],
         doc: "How packets reach the real servers, unless a real server says otherwise. `dr` (direct routing) changes only the \
@@ -423,7 +481,7 @@ pub mod scheduler {
     /// `name`
     pub static NAME: Key = Key {
         name: "name",
-        kind: Kind::Word { what: "scheduler", words: &Scheduler::NAMES },
+        kind: Kind::Word { what: "scheduler", words: &Scheduler::NAMES, foreign: super::FOREIGN_SCHEDULERS },
         presence: Presence::Required,
         foreign: &["scheduler", "algorithm"],
         doc: "One of the schedulers above.",
@@ -460,7 +518,9 @@ pub mod real_server {
     /// `address`
     pub static ADDRESS: Key = Key {
         name: "address",
-        kind: Kind::Text("an address with or without a port, such as \"10.0.0.1:80\", \"10.0.0.1\" or \"[2001:db8::1]:80\""),
+        kind: Kind::Text(
+            "an address with or without a port, such as \"10.0.0.1:80\", \"10.0.0.1\" or \"[2001:db8::1]:80\"",
+        ),
         presence: Presence::Required,
         foreign: &["ip", "host", "port", "rip"],
         doc: "Address of the real server. The port may be left out: it is then the port of the service. Only `nat` can use \
@@ -477,7 +537,11 @@ pub mod real_server {
     /// `forwarding`
     pub static FORWARDING: Key = Key {
         name: "forwarding",
-        kind: Kind::Word { what: "forwarding method", words: &ForwardingMethod::NAMES },
+        kind: Kind::Word {
+            what: "forwarding method",
+            words: &ForwardingMethod::NAMES,
+            foreign: super::FOREIGN_FORWARDING,
+        },
         presence: Presence::Otherwise("the forwarding method of the service"),
         foreign: &["lvs_method", "lb_kind", "method", "mode"],
         doc: "How packets reach this real server.",

@@ -6,12 +6,12 @@ use std::net::IpAddr;
 
 use super::address::{parse_address, parse_endpoint, usable};
 use super::error::{Concern, Problem};
-use super::reader::{Path, TableReader, quote};
+use super::reader::{Given, Path, TableReader, quote};
 use super::schema::{Key, file, real_server, scheduler, service};
 use super::settings::{CountLimits, expected};
 use crate::model::{
-    DEFAULT_MAGLEV_TABLE_SIZE, ForwardingMethod, MAX_LOAD_SCHEDULED, Protocol, RealServer, Scheduler, ServiceKey,
-    SourceHashFlags, VirtualService,
+    DEFAULT_MAGLEV_TABLE_SIZE, ForwardingMethod, MAX_LOAD_SCHEDULED, Protocol, RealServer, Scheduler,
+    ServiceKey, SourceHashFlags, VirtualService,
 };
 
 /// Longest name of a service, in characters.
@@ -42,7 +42,11 @@ impl Tally {
     fn finish(self, root: &TableReader<'_>) {
         if let (Some((offset, path)), Some(limit)) = (self.exceeded_at, self.limit) {
             let Self { what, limit_key, count, .. } = self;
-            root.report.problem(offset, path, Problem::TooMany { count, what, limit_key, limit: u64::from(limit) });
+            root.report.problem(
+                offset,
+                path,
+                Problem::TooMany { count, what, limit_key, limit: u64::from(limit) },
+            );
         }
     }
 }
@@ -83,7 +87,8 @@ fn read_service(table: &TableReader<'_>, progress: &mut Progress) -> Option<Virt
     let name = table.text(&service::NAME, service_name);
     let address = table
         .text(&service::ADDRESS, |text| {
-            let endpoint = parse_endpoint(text, expected(&service::ADDRESS)).map_err(|error| error.to_string())?;
+            let endpoint =
+                parse_endpoint(text, expected(&service::ADDRESS)).map_err(|error| error.to_string())?;
             usable(endpoint.0).map_err(|error| error.to_string())?;
             Ok((endpoint, text))
         })
@@ -117,9 +122,9 @@ fn read_service(table: &TableReader<'_>, progress: &mut Progress) -> Option<Virt
         (None, Some(key)) => key.to_string(),
         (None, None) => String::new(),
     };
-    let name_place = given_name
-        .map(|(_, offset)| (&service::NAME, offset))
-        .or_else(|| address.filter(|_| !repeated && key.is_some()).map(|(_, offset)| (&service::ADDRESS, offset)));
+    let name_place = given_name.map(|(_, offset)| (&service::NAME, offset)).or_else(|| {
+        address.filter(|_| !repeated && key.is_some()).map(|(_, offset)| (&service::ADDRESS, offset))
+    });
     if let Some((name_key, offset)) = name_place {
         note_repeated(table, name_key, &mut progress.names, name.clone(), &name, offset, || {
             "a service of this name".to_owned()
@@ -168,7 +173,12 @@ fn note_repeated<T: Eq + std::hash::Hash>(
     }
 }
 
-fn note_concerns(table: &TableReader<'_>, scheduler: Scheduler, scheduler_offset: usize, servers: &[RealServer]) {
+fn note_concerns(
+    table: &TableReader<'_>,
+    scheduler: Scheduler,
+    scheduler_offset: usize,
+    servers: &[RealServer],
+) {
     if servers.is_empty() {
         table.report.concern(table.offset, table.path, Concern::NoRealServer);
     } else if servers.iter().all(|server| server.weight == 0) {
@@ -196,7 +206,7 @@ fn read_scheduler(table: &TableReader<'_>) -> Option<(Scheduler, usize)> {
     if !table.is_table(&service::SCHEDULER) {
         let scheduler = table.word(&service::SCHEDULER, Scheduler::from_name);
         return match scheduler {
-            super::reader::Given::Absent => Some((Scheduler::Wlc, table.offset)),
+            Given::Absent => Some((Scheduler::Wlc, table.offset)),
             given => given.value(),
         };
     }
@@ -205,24 +215,25 @@ fn read_scheduler(table: &TableReader<'_>) -> Option<(Scheduler, usize)> {
 }
 
 fn read_scheduler_table(table: &TableReader<'_>) -> Option<Scheduler> {
-    let scheduler = table.word(&scheduler::NAME, Scheduler::from_name).value().map(|(scheduler, _)| scheduler);
+    let scheduler =
+        table.word(&scheduler::NAME, Scheduler::from_name).value().map(|(scheduler, _)| scheduler);
     let port = table.boolean(&scheduler::PORT).value();
     let table_size = table.integer(&scheduler::TABLE_SIZE).value();
     let refuse = |key: &Key, value: String, offset: usize, takers: &str| {
         if let Some(scheduler) = scheduler {
-            let reason = format!("scheduler {} has no such setting; only {takers}", scheduler.name());
+            let reason = format!("scheduler {} takes no \"{}\"; only {takers}", scheduler.name(), key.name);
             table.problem(key, offset, Problem::Conflict { value, reason });
         }
     };
     if let Some((port, offset)) = port
         && !matches!(scheduler, Some(Scheduler::Sh(_) | Scheduler::Mh { .. }))
     {
-        refuse(&scheduler::PORT, port.to_string(), offset, "sh and mh have");
+        refuse(&scheduler::PORT, port.to_string(), offset, "sh and mh do");
     }
     if let Some((size, offset)) = table_size
         && !matches!(scheduler, Some(Scheduler::Mh { .. }))
     {
-        refuse(&scheduler::TABLE_SIZE, size.to_string(), offset, "mh has");
+        refuse(&scheduler::TABLE_SIZE, size.to_string(), offset, "mh does");
     }
     let flags = SourceHashFlags { port: port.is_some_and(|(port, _)| port) };
     Some(match scheduler? {
@@ -257,12 +268,13 @@ fn read_real_server(
     let weight = table.integer(&real_server::WEIGHT).valid_or(1);
     let own_forwarding = table.word(&real_server::FORWARDING, ForwardingMethod::from_name);
     let forwarding = match own_forwarding {
-        super::reader::Given::Absent => surroundings.forwarding,
+        Given::Absent => surroundings.forwarding,
         given => given.value().map(|(forwarding, _)| forwarding),
     };
     let (((address, port), text), offset) = table
         .text(&real_server::ADDRESS, |text| {
-            let read = parse_address(text, expected(&real_server::ADDRESS)).map_err(|error| error.to_string())?;
+            let read =
+                parse_address(text, expected(&real_server::ADDRESS)).map_err(|error| error.to_string())?;
             usable(read.0).map_err(|error| error.to_string())?;
             Ok((read, text))
         })
@@ -279,8 +291,8 @@ fn read_real_server(
     if address == virtual_address {
         conflict("the virtual address cannot be its own real server; write an address that only the real server has".into());
     }
-    if let Some(reason) = forwarding
-        .and_then(|forwarding| family_conflict(virtual_address, address, forwarding))
+    if let Some(reason) =
+        forwarding.and_then(|forwarding| family_conflict(virtual_address, address, forwarding))
     {
         conflict(reason);
     }

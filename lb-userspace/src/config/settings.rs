@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tracing_subscriber::filter::EnvFilter;
 
-use super::address::parse_endpoint;
+use super::address::parse_address;
 use super::error::Problem;
 use super::reader::{TableReader, quote};
 use super::schema::{Key, Kind, file, global, interface, limits, timeouts};
@@ -74,7 +74,7 @@ pub(super) fn read_settings(root: &TableReader<'_>) -> (Settings, CountLimits) {
 pub(super) fn read_interfaces(root: &TableReader<'_>) -> Vec<Interface> {
     let mut first_offsets: HashMap<String, usize> = HashMap::new();
     let interfaces = root.tables(&file::INTERFACE, |table| {
-        let mode = table.word(&interface::MODE, AttachMode::from_name).valid_or(AttachMode::default())?;
+        let mode = table.word(&interface::MODE, AttachMode::from_name).valid_or(AttachMode::default());
         let (name, offset) = table.text(&interface::NAME, interface_name).value()?;
         if let Some(first) = first_offsets.get(name) {
             let problem = Problem::Duplicate {
@@ -86,7 +86,7 @@ pub(super) fn read_interfaces(root: &TableReader<'_>) -> Vec<Interface> {
         } else {
             first_offsets.insert(name.to_owned(), offset);
         }
-        Some(Interface { name: name.to_owned(), mode })
+        Some(Interface { name: name.to_owned(), mode: mode? })
     });
     let Some((interfaces, offset)) = interfaces.value() else {
         return Vec::new();
@@ -126,15 +126,25 @@ fn metrics(text: &str) -> Result<Option<SocketAddr>, String> {
     if text == "off" {
         return Ok(None);
     }
-    let (address, port) = parse_endpoint(text, expected(&global::METRICS)).map_err(|error| error.to_string())?;
-    if port == 0 {
-        return Err("port 0 would be another port at every start; write the port Prometheus is to ask".to_owned());
+    let expected = expected(&global::METRICS);
+    if !text.contains(['.', ':']) {
+        return Err(format!("not an address; expected {expected}"));
     }
-    Ok(Some(SocketAddr::new(address, port)))
+    match parse_address(text, expected).map_err(|error| error.to_string())? {
+        (_, None) => Err(format!("the port is missing; expected {expected}")),
+        (_, Some(0)) => {
+            Err("port 0 would be another port at every start; write the port Prometheus is to ask".to_owned())
+        }
+        (address, Some(port)) => Ok(Some(SocketAddr::new(address, port))),
+    }
 }
 
 fn log_filter(text: &str) -> Result<String, String> {
-    let refuse = |directive: &str| format!("{} is no log directive; expected {}", quote(directive), expected(&global::LOG));
+    let refuse = |directive: &str| {
+        let subject =
+            if directive == text { "not a".to_owned() } else { format!("{} is no", quote(directive)) };
+        format!("{subject} log directive; expected {}", expected(&global::LOG))
+    };
     if text.trim().is_empty() {
         return Err(refuse(text));
     }

@@ -71,7 +71,8 @@ mod tests {
     fn columns_are_characters() {
         let source = Source::new("x", "a = 1\nü = \"é\"  b\n\nlast");
         let places = [0, 6, 11, 18, 19, 20, 400];
-        let placed = places.iter().rev().map(|offset| Placed { offset: *offset, key: String::new(), remark: () });
+        let placed =
+            places.iter().rev().map(|offset| Placed { offset: *offset, key: String::new(), remark: () });
         let found: Vec<_> = source
             .locate(placed.collect())
             .into_iter()

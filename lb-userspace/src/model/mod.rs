@@ -7,8 +7,8 @@ mod service;
 mod settings;
 
 pub use service::{
-    DEFAULT_MAGLEV_TABLE_SIZE, ForwardingMethod, MAX_LOAD_SCHEDULED, MAX_WEIGHT, Protocol, RealServer, Scheduler,
-    ServiceKey, SourceHashFlags, VirtualService,
+    DEFAULT_MAGLEV_TABLE_SIZE, ForwardingMethod, MAX_LOAD_SCHEDULED, MAX_WEIGHT, Protocol, RealServer,
+    Scheduler, ServiceKey, SourceHashFlags, VirtualService,
 };
 pub use settings::{AttachMode, Interface, Limits, Settings, Timeouts};
 
