@@ -108,7 +108,7 @@ fn answer_is_sound(text: &str) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn mutated_configurations(seed in any::<prop::sample::Index>(), mutations in prop::collection::vec(mutation(), 1..8)) {

@@ -206,6 +206,44 @@ fn load_schedulers_refuse_more_real_servers_than_they_can_compare() {
     }
 }
 
+/// 1,000 services with 100 real servers each.
+fn large() -> String {
+    let mut text = "[[interface]]\nname = \"eth0\"\n".to_owned();
+    for service in 0..1000 {
+        text += &format!("\n[[service]]\naddress = \"192.0.{}.{}:80\"\n", service / 250, service % 250 + 1);
+        for server in 0..100 {
+            text += &format!(
+                "\n[[service.real_server]]\naddress = \"10.{}.{}.{server}\"\nweight = {}\n",
+                service / 250,
+                service % 250 + 1,
+                server + 1
+            );
+        }
+    }
+    text
+}
+
+#[test]
+fn a_hundred_thousand_real_servers_load() {
+    let text = large();
+    let start = std::time::Instant::now();
+    let model = examine(&text).model;
+    println!("{} bytes in {:?}", text.len(), start.elapsed());
+    assert_eq!((model.services.len(), model.real_server_count()), (1000, 100_000));
+}
+
+#[test]
+fn a_hundred_thousand_errors_in_one_line_are_told() {
+    let list = "{ address = \"198.51.100.1\", weight = -1 }, ".repeat(100_000);
+    let text =
+        format!("service = [{{ address = \"192.0.2.10:80\", scheduler = \"rr\", real_server = [{list}] }}]");
+    let start = std::time::Instant::now();
+    let errors = config::parse("x", &text).expect_err("negative weights").0;
+    println!("{} errors in {:?}", errors.len(), start.elapsed());
+    // Every weight, every address but the first, and no interface.
+    assert_eq!(errors.len(), 100_000 + 99_999 + 1);
+}
+
 #[test]
 fn a_byte_order_mark_is_no_error() {
     assert_eq!(examine("\u{feff}[[interface]]\nname = \"eth0\"\n").model.interfaces.len(), 1);

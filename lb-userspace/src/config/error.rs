@@ -88,8 +88,8 @@ pub enum Problem {
     UnknownKey {
         /// The known key most like it.
         nearest: Option<&'static str>,
-        /// Headers of other tables that have it.
-        homes: Vec<&'static str>,
+        /// Headers of the tables that have it.
+        homes: Vec<String>,
         /// All known keys.
         known: Vec<&'static str>,
     },
@@ -179,7 +179,7 @@ pub enum Problem {
     },
 }
 
-fn unknown_key(nearest: Option<&str>, homes: &[&str], known: &[&str]) -> String {
+fn unknown_key(nearest: Option<&str>, homes: &[String], known: &[&str]) -> String {
     match nearest {
         Some(nearest) => format!("did you mean {nearest:?}?"),
         None if !homes.is_empty() => format!("it belongs in {}", homes.join(" or ")),

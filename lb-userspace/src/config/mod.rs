@@ -6,6 +6,7 @@
 mod address;
 mod error;
 mod nearest;
+mod path;
 pub mod quantity;
 mod reader;
 pub mod reference;
@@ -89,7 +90,7 @@ pub fn examine(file_name: &str, text: &str) -> Result<Examined, ConfigErrors> {
 }
 
 fn read_model(document: &toml::Spanned<DeTable<'_>>, report: &Report<'_>) -> Model {
-    let root = TableReader::new(document.get_ref(), &schema::file::TABLE, reader::Path::Root, 0, report);
+    let root = TableReader::new(document.get_ref(), &schema::file::TABLE, path::Path::Root, 0, report);
     let (settings, limits) = settings::read_settings(&root);
     let interfaces = settings::read_interfaces(&root);
     let services = service::read_services(&root, &limits);

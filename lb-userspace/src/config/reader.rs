@@ -2,19 +2,18 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::num::IntErrorKind;
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::error::{Concern, Problem};
 use super::nearest::nearest as nearest_name;
+use super::path::{Path, escape, quote};
 use super::quantity::{parse_duration, parse_size};
 use super::schema::{self, Key, Kind, Presence, Table};
 use super::source::{Placed, Source};
-
-/// Longest value repeated in an error, in characters.
-const LONGEST_QUOTE: usize = 64;
 
 /// Collects what the readers find.
 pub(super) struct Report<'a> {
@@ -38,45 +37,6 @@ impl<'a> Report<'a> {
 
     pub(super) fn into_parts(self) -> (Vec<Placed<Problem>>, Vec<Placed<Concern>>) {
         (self.problems.into_inner(), self.concerns.into_inner())
-    }
-}
-
-/// Where in the tree a value is; becomes text only for an error.
-#[derive(Clone, Copy)]
-pub(super) enum Path<'p> {
-    /// The whole document.
-    Root,
-    /// A key of a table.
-    Key(&'p Path<'p>, &'p str),
-    /// An element of a list.
-    Index(&'p Path<'p>, usize),
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Path::Root => Ok(()),
-            Path::Index(list, index) => write!(f, "{list}[{index}]"),
-            Path::Key(table, name) => {
-                if !matches!(table, Path::Root) {
-                    write!(f, "{table}.")?;
-                }
-                let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-                if !name.is_empty() && name.len() <= LONGEST_QUOTE && name.bytes().all(bare) {
-                    f.write_str(name)
-                } else {
-                    f.write_str(&quote(name))
-                }
-            }
-        }
-    }
-}
-
-/// A text in quotes, shortened, with control characters escaped.
-pub(super) fn quote(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_QUOTE) {
-        Some((end, _)) => format!("{:?}...", &text[..end]),
-        None => format!("{text:?}"),
     }
 }
 
@@ -164,11 +124,19 @@ impl<'t> TableReader<'t> {
     fn shown(&self, value: &Value<'_>) -> String {
         match value.get_ref() {
             DeValue::String(text) => quote(text),
-            _ => match self.report.source.slice(value.span()) {
-                text if text.chars().count() <= LONGEST_QUOTE => text.to_owned(),
-                text => text.chars().take(LONGEST_QUOTE).chain("...".chars()).collect(),
-            },
+            _ => escape(self.report.source.slice(value.span())),
         }
+    }
+
+    /// The number that an integer stands for, at the bounds of 128 bits where it exceeds them.
+    fn number(&self, integer: &DeInteger<'_>, value: &Value<'_>) -> Result<i128, Problem> {
+        let digits = integer.as_str();
+        i128::from_str_radix(digits, integer.radix()).or_else(|error| match error.kind() {
+            IntErrorKind::PosOverflow => Ok(i128::MAX),
+            IntErrorKind::NegOverflow => Ok(i128::MIN),
+            // The TOML parser lets some characters pass that are no digits.
+            _ => Err(Problem::Invalid { value: self.shown(value), reason: "not an integer".to_owned() }),
+        })
     }
 
     /// Reads the value of a key, noting what `read` finds wrong with it.
@@ -254,10 +222,7 @@ impl<'t> TableReader<'t> {
             let DeValue::Integer(integer) = value.get_ref() else {
                 return Err(self.wrong_type(key.kind, value));
             };
-            let number = i128::from_str_radix(integer.as_str(), integer.radix()).unwrap_or_else(|_| {
-                // All digits, or the parser would have refused it: too long for 128 bits.
-                if integer.as_str().starts_with('-') { i128::MIN } else { i128::MAX }
-            });
+            let number = self.number(integer, value)?;
             match key.kind {
                 Kind::IntegerOf(list) => {
                     list.iter().copied().find(|listed| i128::from(*listed) == number).ok_or_else(|| {
@@ -276,7 +241,7 @@ impl<'t> TableReader<'t> {
         })
     }
 
-    fn bounded<T: PartialOrd>(
+    fn bounded<T: PartialOrd + Copy>(
         &self,
         key: &Key,
         value: &Value<'_>,
@@ -294,15 +259,13 @@ impl<'t> TableReader<'t> {
                 return Err(self.wrong_type(key.kind, value));
             };
             let size = match value.get_ref() {
-                DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
-                DeValue::String(text) => Some(parse_size(text).map_err(|error| Problem::Invalid {
-                    value: self.shown(value),
-                    reason: error.to_string(),
-                })?),
+                DeValue::Integer(integer) => self.number(integer, value)?,
+                DeValue::String(text) => parse_size(text).map(i128::from).map_err(|error| {
+                    Problem::Invalid { value: self.shown(value), reason: error.to_string() }
+                })?,
                 _ => return Err(self.wrong_type(key.kind, value)),
             };
-            let size = size.and_then(|size| u32::try_from(size).ok());
-            let size = size.ok_or_else(|| self.out_of_range(key, value))?;
+            let size = u32::try_from(size).map_err(|_| self.out_of_range(key, value))?;
             self.bounded(key, value, size, min, max)
         })
     }
@@ -393,20 +356,5 @@ mod tests {
         {
             assert_eq!(nearest_two(&list, number), nearest, "{number}");
         }
-    }
-
-    #[test]
-    fn paths_quote_what_needs_quotes() {
-        let service = Path::Key(&Path::Root, "service");
-        let first = Path::Index(&service, 0);
-        assert_eq!(Path::Key(&first, "weight").to_string(), "service[0].weight");
-        assert_eq!(Path::Key(&first, "a\nb").to_string(), "service[0].\"a\\nb\"");
-        assert_eq!(Path::Key(&Path::Root, "").to_string(), "\"\"");
-        assert_eq!(Path::Key(&Path::Root, &"x".repeat(99)).to_string(), format!("\"{}\"...", "x".repeat(64)));
-    }
-
-    #[test]
-    fn long_values_are_shortened() {
-        assert_eq!(quote(&"é".repeat(65)), format!("\"{}\"...", "é".repeat(64)));
     }
 }

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use super::address::{parse_address, parse_endpoint, usable};
 use super::error::{Concern, Problem};
-use super::reader::{Given, Path, TableReader, quote};
+use super::path::{Path, quote};
+use super::reader::{Given, TableReader};
 use super::schema::{Key, file, real_server, scheduler, service};
 use super::settings::{CountLimits, expected};
 use crate::model::{

@@ -8,7 +8,8 @@ use tracing_subscriber::filter::EnvFilter;
 
 use super::address::parse_address;
 use super::error::Problem;
-use super::reader::{TableReader, quote};
+use super::path::quote;
+use super::reader::TableReader;
 use super::schema::{Key, Kind, file, global, interface, limits, timeouts};
 use crate::model::{AttachMode, Interface, Limits, Settings, Timeouts};
 

@@ -6,7 +6,8 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue, Error};
 
 use super::error::Problem;
-use super::reader::{Path, Report};
+use super::path::Path;
+use super::reader::Report;
 
 /// How the parser calls a key that a table has twice.
 const REPEATED_KEY: &str = "duplicate key";

@@ -1,140 +1,11 @@
-//! Every key of a configuration file, declared once: the reader takes names, types and ranges from here, and so does
-//! `docs/configuration.md`.
+//! The keys, one module per table.
 
-use std::fmt;
 use std::time::Duration;
 
 use lb_common::sched::maglev::TABLE_SIZES;
 
-use super::quantity::{format_duration, format_size};
+use super::{Key, Kind, Presence, Table};
 use crate::model::{AttachMode, ForwardingMethod, MAX_WEIGHT, Protocol, Scheduler};
-
-/// A table and its keys.
-#[derive(Debug)]
-pub struct Table {
-    /// How a file opens it, such as `[[service]]`; empty for the top level.
-    pub header: &'static str,
-    /// What it describes, in Markdown.
-    pub doc: &'static str,
-    /// Keys in the order of the documentation.
-    pub keys: &'static [&'static Key],
-}
-
-/// A key of a table.
-#[derive(Debug)]
-pub struct Key {
-    /// Name in the file.
-    pub name: &'static str,
-    /// Which values it takes.
-    pub kind: Kind,
-    /// What happens without it.
-    pub presence: Presence,
-    /// Names of the same thing in ipvsadm, keepalived and everyday speech; whoever writes one of them is told the right
-    /// name.
-    pub foreign: &'static [&'static str],
-    /// What it sets, in Markdown.
-    pub doc: &'static str,
-}
-
-/// What happens where a key is absent.
-#[derive(Debug, Clone, Copy)]
-pub enum Presence {
-    /// An error.
-    Required,
-    /// As if this TOML value had been written.
-    Default(&'static str),
-    /// Decided by something else, described in prose.
-    Otherwise(&'static str),
-}
-
-/// Which values a key takes.
-#[derive(Debug, Clone, Copy)]
-pub enum Kind {
-    /// A string that the description tells more about, such as "an absolute path".
-    Text(&'static str),
-    /// `true` or `false`.
-    Boolean,
-    /// An integer, bounds included.
-    Integer {
-        /// Smallest value.
-        min: u32,
-        /// Largest value.
-        max: u32,
-    },
-    /// One of these integers.
-    IntegerOf(&'static [u32]),
-    /// An integer, or a string with a suffix; bounds included.
-    Size {
-        /// Smallest value.
-        min: u32,
-        /// Largest value.
-        max: u32,
-    },
-    /// A string with units; bounds included.
-    Duration {
-        /// Shortest.
-        min: Duration,
-        /// Longest.
-        max: Duration,
-    },
-    /// One of these words; `what` names their kind with its article taken off, such as "scheduler".
-    Word {
-        /// The kind of thing the words name.
-        what: &'static str,
-        /// The words.
-        words: &'static [&'static str],
-        /// Words of others, and which of ours they mean.
-        foreign: &'static [(&'static str, &'static str)],
-    },
-    /// One of these words, or a table with more to say.
-    WordOrTable {
-        /// The kind of thing the words name.
-        what: &'static str,
-        /// The words.
-        words: &'static [&'static str],
-        /// Words of others, and which of ours they mean.
-        foreign: &'static [(&'static str, &'static str)],
-        /// The table.
-        table: &'static Table,
-    },
-    /// One table.
-    Table(&'static Table),
-    /// A list of tables.
-    Tables(&'static Table),
-}
-
-impl fmt::Display for Kind {
-    /// What an error expects, such as "an integer from 0 to 255".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(what) => f.write_str(what),
-            Self::Boolean => f.write_str("true or false"),
-            Self::Integer { min, max } => write!(f, "an integer from {min} to {max}"),
-            Self::IntegerOf(numbers) => {
-                let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
-                write!(f, "one of {}", numbers.join(", "))
-            }
-            Self::Size { min, max } => write!(
-                f,
-                "a size from {} to {}, as an integer or as a string like \"64k\" or \"1Mi\"",
-                format_size(u64::from(*min)),
-                format_size(u64::from(*max))
-            ),
-            Self::Duration { min, max } => write!(
-                f,
-                "a duration from {} to {}, as a string like \"90s\" or \"1m30s\"",
-                format_duration(*min),
-                format_duration(*max)
-            ),
-            Self::Word { words, .. } => write!(f, "one of {}", words.join(", ")),
-            Self::WordOrTable { words, .. } => {
-                write!(f, "one of {}, or a table such as {{ name = \"mh\" }}", words.join(", "))
-            }
-            Self::Table(table) => write!(f, "a table, {}", table.header),
-            Self::Tables(table) => write!(f, "a list of tables, each {}", table.header),
-        }
-    }
-}
 
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
@@ -184,23 +55,6 @@ const FOREIGN_SCHEDULERS: &[(&str, &str)] = &[
     ("source", "sh"),
     ("source-hash", "sh"),
 ];
-
-/// Headers of the tables that have a key of this name.
-pub(super) fn homes(name: &str) -> Vec<&'static str> {
-    fn search(table: &'static Table, name: &str, found: &mut Vec<&'static str>) {
-        if !table.header.is_empty() && table.keys.iter().any(|key| key.name == name) {
-            found.push(table.header);
-        }
-        for key in table.keys {
-            if let Kind::Table(inner) | Kind::Tables(inner) = key.kind {
-                search(inner, name, found);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    search(&file::TABLE, name, &mut found);
-    found
-}
 
 /// The whole file.
 pub mod file {
