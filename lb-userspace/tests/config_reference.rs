@@ -59,6 +59,21 @@ fn the_page_is_up_to_date() {
 }
 
 #[test]
+fn the_example_of_the_page_gives_the_errors_of_the_page() {
+    let page = reference::markdown();
+    let block = |language: &str| {
+        let opening = format!("```{language}\n");
+        let start = page.find(&opening).expect("a block") + opening.len();
+        &page[start..start + page[start..].find("```").expect("the end of a block")]
+    };
+    let good = block("toml");
+    assert!(config::parse("lvx.toml", good).is_ok());
+    let wrong = good.replace("\"wrr\"", "\"wrrr\"").replace("\"198.51.100.1\"", "\"198.51.100.1:8080\"");
+    let errors = config::parse("lvx.toml", &wrong).expect_err("two mistakes");
+    assert_eq!(format!("{errors}\n"), block("text"));
+}
+
+#[test]
 fn every_key_of_the_schema_is_read() {
     // A date fits no key: a key without an error here is one that the reader never looks at.
     let text = file_with(|_, _, key| (!is_table(key.kind)).then(|| "1979-05-27".to_owned()));

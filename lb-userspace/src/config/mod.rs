@@ -1,7 +1,7 @@
 //! Configuration: a TOML file becomes a [`Model`], or a list of everything that is wrong with it.
 //!
 //! The tree of the TOML parser is walked by own readers rather than by serde, because serde stops at the first error and
-//! knows no places. [`schema`] declares the keys; [`reference`] makes their documentation.
+//! knows no places. [`schema`] declares the keys; [`mod@reference`] makes their documentation.
 
 mod address;
 mod error;
@@ -28,7 +28,7 @@ use crate::model::Model;
 use reader::{Report, TableReader};
 use source::{Placed, Source};
 
-/// Longest file that is read, in bytes: twenty times what 100,000 real servers need.
+/// Longest file that is read, in bytes: ten times what 100,000 real servers need.
 pub const MAX_FILE_SIZE: u64 = 64 << 20;
 
 /// A model, and what is odd about its file.
