@@ -1,5 +1,7 @@
 //! The controller of LVX: configuration, next hops, map updates, control socket, metrics.
 
+pub mod cli;
+pub mod config;
 pub mod control;
 pub mod datapath;
 pub mod model;

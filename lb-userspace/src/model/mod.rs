@@ -7,7 +7,8 @@ mod service;
 mod settings;
 
 pub use service::{
-    ForwardingMethod, Protocol, RealServer, Scheduler, ServiceKey, SourceHashFlags, VirtualService,
+    DEFAULT_MAGLEV_TABLE_SIZE, ForwardingMethod, MAX_LOAD_SCHEDULED, MAX_WEIGHT, Protocol, RealServer,
+    Scheduler, ServiceKey, SourceHashFlags, VirtualService,
 };
 pub use settings::{AttachMode, Interface, Limits, Settings, Timeouts};
 
@@ -20,4 +21,13 @@ pub struct Model {
     pub interfaces: Vec<Interface>,
     /// Virtual services in file order; keys are unique.
     pub services: Vec<VirtualService>,
+}
+
+impl Model {
+    /// Real servers over all services; a server in two services counts twice, as it does in
+    /// [`Limits::real_servers`].
+    #[must_use]
+    pub fn real_server_count(&self) -> usize {
+        self.services.iter().map(|service| service.real_servers.len()).sum()
+    }
 }

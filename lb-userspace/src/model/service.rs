@@ -5,6 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+/// Most real servers of a service with a load scheduler (lc, wlc): these compare the counters of every real server for
+/// each new connection, inside the XDP program, whose loops are bounded.
+pub const MAX_LOAD_SCHEDULED: usize = 1024;
+
+/// Largest weight; IPVS keeps weights in a signed 32-bit integer.
+pub const MAX_WEIGHT: u32 = i32::MAX as u32;
+
+/// Slots of a Maglev table where the operator gives none. More than IPVS's 4093: with several hundred real servers the
+/// load stays even, and fewer flows move when one leaves, for 256 KiB per service.
+pub const DEFAULT_MAGLEV_TABLE_SIZE: u32 = 65_521;
+
 /// Transport protocol of a virtual service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -16,6 +27,19 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Names in configuration files and output.
+    pub const NAMES: [&'static str; 2] = ["tcp", "udp"];
+
+    /// The protocol with one of [`Self::NAMES`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "tcp" => Some(Self::Tcp),
+            "udp" => Some(Self::Udp),
+            _ => None,
+        }
+    }
+
     /// IP protocol number (IANA).
     #[must_use]
     pub fn number(self) -> u8 {
@@ -64,6 +88,38 @@ pub enum ForwardingMethod {
     Nat,
 }
 
+impl ForwardingMethod {
+    /// Names in configuration files and output.
+    pub const NAMES: [&'static str; 3] = ["dr", "tunnel", "nat"];
+
+    /// The forwarding method with one of [`Self::NAMES`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "dr" => Some(Self::Dr),
+            "tunnel" => Some(Self::Tunnel),
+            "nat" => Some(Self::Nat),
+            _ => None,
+        }
+    }
+
+    /// The name in [`Self::NAMES`].
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dr => "dr",
+            Self::Tunnel => "tunnel",
+            Self::Nat => "nat",
+        }
+    }
+}
+
+impl fmt::Display for ForwardingMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Which flow properties a source-hashing scheduler (sh, mh) uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct SourceHashFlags {
@@ -95,6 +151,37 @@ pub enum Scheduler {
 }
 
 impl Scheduler {
+    /// Short names, those of ipvsadm.
+    pub const NAMES: [&'static str; 6] = ["rr", "wrr", "lc", "wlc", "sh", "mh"];
+
+    /// The scheduler with one of [`Self::NAMES`], its flags and table size at their defaults.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "rr" => Some(Self::Rr),
+            "wrr" => Some(Self::Wrr),
+            "lc" => Some(Self::Lc),
+            "wlc" => Some(Self::Wlc),
+            "sh" => Some(Self::Sh(SourceHashFlags::default())),
+            "mh" => {
+                Some(Self::Mh { flags: SourceHashFlags::default(), table_size: DEFAULT_MAGLEV_TABLE_SIZE })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether each new connection compares live counters of all real servers ([`MAX_LOAD_SCHEDULED`] applies).
+    #[must_use]
+    pub fn is_load_scheduler(self) -> bool {
+        matches!(self, Self::Lc | Self::Wlc)
+    }
+
+    /// Whether weights other than 0 make no difference.
+    #[must_use]
+    pub fn ignores_weights(self) -> bool {
+        matches!(self, Self::Rr | Self::Lc)
+    }
+
     /// The short name of ipvsadm: `rr`, `wrr`, `lc`, `wlc`, `sh`, `mh`.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -16,6 +16,22 @@ pub enum AttachMode {
     Generic,
 }
 
+impl AttachMode {
+    /// Names in configuration files and output.
+    pub const NAMES: [&'static str; 3] = ["auto", "native", "generic"];
+
+    /// The mode with one of [`Self::NAMES`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "native" => Some(Self::Native),
+            "generic" => Some(Self::Generic),
+            _ => None,
+        }
+    }
+}
+
 /// A network interface whose packets LVX sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {

@@ -1,0 +1,3 @@
+//! The commands of `lvx`; each returns its exit code.
+
+pub mod check;
