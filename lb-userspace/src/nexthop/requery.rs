@@ -112,7 +112,7 @@ mod tests {
         for ms in 0..50 {
             requery.add(addresses(3), start + Duration::from_millis(ms), &settings);
             let early = requery.handle_timeout(|| addresses(3), start + Duration::from_millis(ms), &settings);
-            assert_eq!(early, []);
+            assert!(early.is_empty());
         }
         let batch = requery.handle_timeout(|| addresses(3), start + Duration::from_millis(50), &settings);
         assert_eq!(batch, addresses(3).collect::<Vec<_>>());
