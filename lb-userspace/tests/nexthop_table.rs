@@ -1,5 +1,7 @@
 //! The table of next hops in virtual time, against a kernel made of three maps.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it is")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

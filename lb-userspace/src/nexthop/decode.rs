@@ -25,6 +25,12 @@ use super::kernel::{
 /// ETH_P_8021Q of if_ether.h, the tag of a VLAN device that names none.
 const DOT1Q: u16 = 0x8100;
 
+/// RTM_NEWNEXTHOP of rtnetlink.h.
+const RTM_NEWNEXTHOP: u16 = 104;
+
+/// RTM_DELNEXTHOP of rtnetlink.h.
+const RTM_DELNEXTHOP: u16 = 105;
+
 /// The messages of one datagram; stops at the first whose length is wrong.
 pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = datagram;
@@ -51,11 +57,7 @@ pub(super) fn event(message: &[u8]) -> Result<Option<Event>, DecodeError> {
     }
 }
 
-/// RTM_NEWNEXTHOP of rtnetlink.h.
-const RTM_NEWNEXTHOP: u16 = 104;
-/// RTM_DELNEXTHOP of rtnetlink.h.
-const RTM_DELNEXTHOP: u16 = 105;
-
+/// As [`event`], of a message already taken apart.
 pub(super) fn inner_event(message: RouteNetlinkMessage) -> Option<Event> {
     match message {
         RouteNetlinkMessage::NewLink(message) => link(message).map(Event::Link),
@@ -237,5 +239,160 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
         RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
         RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netlink_packet_core::NetlinkHeader;
+    use netlink_packet_route::link::VlanProtocol;
+
+    fn bytes(message: RouteNetlinkMessage) -> Vec<u8> {
+        let mut message =
+            NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes
+    }
+
+    fn ethernet(attributes: Vec<LinkAttribute>) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.header.link_layer_type = LinkLayerType::Ether;
+        message.header.flags = LinkFlags::Up | LinkFlags::Running;
+        message.attributes = attributes;
+        message
+    }
+
+    fn seen(message: RouteNetlinkMessage) -> Option<Event> {
+        event(&bytes(message)).unwrap()
+    }
+
+    #[test]
+    fn a_vlan_link_tells_tag_and_lower_device() {
+        let vlan = vec![InfoVlan::Id(42), InfoVlan::Protocol(VlanProtocol::Ieee8021Ad)];
+        let message = ethernet(vec![
+            LinkAttribute::IfName("eth0.42".to_owned()),
+            LinkAttribute::Mtu(1496),
+            LinkAttribute::Link(3),
+            LinkAttribute::Address(vec![2, 0, 0, 0, 0, 9]),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vlan),
+                LinkInfo::Data(InfoData::Vlan(vlan)),
+            ]),
+        ]);
+        let expected = Link {
+            ifindex: 7,
+            name: "eth0.42".to_owned(),
+            mac: Some([2, 0, 0, 0, 0, 9]),
+            up: true,
+            mtu: 1496,
+            kind: LinkKind::Vlan { id: 42, protocol: 0x88a8, lower: 3 },
+        };
+        assert_eq!(seen(RouteNetlinkMessage::NewLink(message)), Some(Event::Link(expected)));
+    }
+
+    #[test]
+    fn only_ethernet_links_have_a_mac_and_only_running_ones_are_up() {
+        let mut message = ethernet(vec![LinkAttribute::Address(vec![0; 6])]);
+        message.header.link_layer_type = LinkLayerType::Loopback;
+        message.header.flags = LinkFlags::Up;
+        let Some(Event::Link(link)) = seen(RouteNetlinkMessage::NewLink(message)) else { panic!() };
+        assert_eq!((link.mac, link.up), (None, false));
+    }
+
+    #[test]
+    fn a_port_that_leaves_its_bridge_is_no_removed_link() {
+        let mut message = ethernet(vec![]);
+        assert_eq!(seen(RouteNetlinkMessage::DelLink(message.clone())), Some(Event::LinkRemoved(7)));
+        message.header.interface_family = AddressFamily::Bridge;
+        assert_eq!(seen(RouteNetlinkMessage::DelLink(message.clone())), None);
+        assert_eq!(seen(RouteNetlinkMessage::NewLink(message)), None);
+    }
+
+    #[test]
+    fn a_proxied_address_is_no_neighbour() {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.ifindex = 7;
+        message.header.state = Nud::Stale;
+        message.attributes = vec![
+            NeighbourAttribute::Destination(NeighbourAddress::Inet([192, 0, 2, 1].into())),
+            NeighbourAttribute::LinkLayerAddress(vec![2; 6]),
+        ];
+        let key = NeighbourKey { ifindex: 7, address: IpAddr::from([192, 0, 2, 1]) };
+        let expected = Neighbour { key, mac: Some([2; 6]), state: NeighbourState::Stale };
+        assert_eq!(
+            seen(RouteNetlinkMessage::NewNeighbour(message.clone())),
+            Some(Event::Neighbour(expected))
+        );
+        message.header.flags = NeighbourFlags::Proxy;
+        assert_eq!(seen(RouteNetlinkMessage::NewNeighbour(message)), None);
+    }
+
+    #[test]
+    fn an_address_under_test_is_not_usable_yet() {
+        for (flags, usable) in [
+            (AddressFlags::Permanent, true),
+            (AddressFlags::Tentative, false),
+            (AddressFlags::Tentative | AddressFlags::Optimistic, true),
+            (AddressFlags::Tentative | AddressFlags::Dadfailed, false),
+        ] {
+            let mut message = AddressMessage::default();
+            message.header.family = AddressFamily::Inet6;
+            message.header.index = 7;
+            message.header.prefix_len = 64;
+            let own: IpAddr = "2001:db8::1".parse().unwrap();
+            message.attributes = vec![AddressAttribute::Address(own), AddressAttribute::Flags(flags)];
+            let expected = Address { ifindex: 7, address: own, prefix_length: 64, usable };
+            assert_eq!(seen(RouteNetlinkMessage::NewAddress(message)), Some(Event::Address(expected)));
+        }
+    }
+
+    #[test]
+    fn a_default_route_concerns_its_whole_family() {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet6;
+        let prefix = Prefix { address: IpAddr::from([0; 16]), length: 0 };
+        assert_eq!(seen(RouteNetlinkMessage::DelRoute(message)), Some(Event::Routes(Some(prefix))));
+    }
+
+    #[test]
+    fn rules_and_next_hop_objects_concern_every_route() {
+        let mut message = bytes(RouteNetlinkMessage::NewLink(LinkMessage::default()));
+        for kind in [libc::RTM_NEWRULE, libc::RTM_DELRULE, RTM_NEWNEXTHOP, RTM_DELNEXTHOP] {
+            message[4..6].copy_from_slice(&kind.to_ne_bytes());
+            assert_eq!(event(&message).unwrap(), Some(Event::Routes(None)));
+        }
+    }
+
+    #[test]
+    fn datagrams_are_split_and_bad_lengths_end_them() {
+        let one = bytes(RouteNetlinkMessage::DelLink(ethernet(vec![])));
+        let two = [one.clone(), one.clone()].concat();
+        assert_eq!(messages(&two).count(), 2);
+        for length in [0u32, 1, 15, one.len() as u32 + 1, u32::MAX] {
+            let mut bad = two.clone();
+            bad[one.len()..one.len() + 4].copy_from_slice(&length.to_ne_bytes());
+            assert_eq!(messages(&bad).count(), 1, "length {length}");
+        }
+        for cut in 0..one.len() {
+            assert_eq!(messages(&one[..cut]).count(), 0, "{cut} bytes");
+        }
+    }
+
+    #[test]
+    fn refusals_of_the_kernel_have_their_meaning() {
+        for (errno, expected) in [
+            (libc::ENETUNREACH, RouteError::NoRoute),
+            (libc::EHOSTUNREACH, RouteError::NoRoute),
+            (libc::EACCES, RouteError::Refused),
+            (libc::EINVAL, RouteError::Refused),
+            (libc::ENOBUFS, RouteError::Lost),
+        ] {
+            assert_eq!(route_error(&io::Error::from_raw_os_error(errno)), expected, "errno {errno}");
+        }
     }
 }

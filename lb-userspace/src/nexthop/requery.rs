@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Instant;
 
 use super::settings::Settings;
@@ -10,6 +11,11 @@ use super::settings::Settings;
 #[derive(Debug)]
 pub(super) struct Requery {
     due: BTreeSet<IpAddr>,
+    /// All targets are due, in a round that begins when the present one is through: changes that come faster than
+    /// rounds would otherwise keep the same few targets busy, and cost a walk over all targets each.
+    all_due: bool,
+    /// The last target asked for; the next round goes on behind it.
+    cursor: Option<IpAddr>,
     /// When the next batch goes out; set exactly while something is due.
     batch_at: Option<Instant>,
     /// Earliest time for the batch after the last one.
@@ -22,7 +28,15 @@ pub(super) struct Requery {
 
 impl Requery {
     pub(super) fn new() -> Self {
-        Self { due: BTreeSet::new(), batch_at: None, not_before: None, settle_at: None, refresh_at: None }
+        Self {
+            due: BTreeSet::new(),
+            all_due: false,
+            cursor: None,
+            batch_at: None,
+            not_before: None,
+            settle_at: None,
+            refresh_at: None,
+        }
     }
 
     /// Starts the regular look at all routes.
@@ -38,7 +52,17 @@ impl Requery {
         settings: &Settings,
     ) {
         self.due.extend(targets);
-        if self.batch_at.is_none() && !self.due.is_empty() {
+        self.schedule(now, settings);
+    }
+
+    /// Asks again for all targets soon.
+    pub(super) fn add_all(&mut self, now: Instant, settings: &Settings) {
+        self.all_due = true;
+        self.schedule(now, settings);
+    }
+
+    fn schedule(&mut self, now: Instant, settings: &Settings) {
+        if self.batch_at.is_none() && (self.all_due || !self.due.is_empty()) {
             let debounced = now + settings.route_debounce;
             self.batch_at = Some(self.not_before.map_or(debounced, |at| at.max(debounced)));
         }
@@ -73,21 +97,32 @@ impl Requery {
             self.settle_at = None;
         }
         if refreshing || settled {
-            self.add(all(), now, settings);
+            self.add_all(now, settings);
         }
         if self.batch_at.is_none_or(|at| at > now) {
             return Vec::new();
         }
+        if self.all_due && self.due.is_empty() {
+            self.all_due = false;
+            self.due.extend(all());
+        }
         let mut batch = Vec::new();
         while batch.len() < settings.route_batch
-            && let Some(target) = self.due.pop_first()
+            && let Some(target) = self.next()
         {
+            self.due.remove(&target);
+            self.cursor = Some(target);
             batch.push(target);
         }
         let next = now + settings.route_debounce;
         self.not_before = Some(next);
-        self.batch_at = (!self.due.is_empty()).then_some(next);
+        self.batch_at = (self.all_due || !self.due.is_empty()).then_some(next);
         batch
+    }
+
+    fn next(&self) -> Option<IpAddr> {
+        let behind = self.cursor.and_then(|cursor| self.due.range((Excluded(cursor), Unbounded)).next());
+        behind.or_else(|| self.due.first()).copied()
     }
 }
 
@@ -129,6 +164,25 @@ mod tests {
             asked += requery.handle_timeout(|| addresses(1000), now, &settings).len();
         }
         assert_eq!(asked, 19 * 100);
+    }
+
+    #[test]
+    fn under_constant_change_every_target_gets_its_turn() {
+        let (settings, start) = (settings(), Instant::now());
+        for whole in [true, false] {
+            let mut requery = Requery::new();
+            let mut asked = BTreeSet::new();
+            for ms in 0..1000 {
+                let now = start + Duration::from_millis(ms);
+                if whole {
+                    requery.add_all(now, &settings);
+                } else {
+                    requery.add(addresses(1000), now, &settings);
+                }
+                asked.extend(requery.handle_timeout(|| addresses(1000), now, &settings));
+            }
+            assert_eq!(asked.len(), 1000);
+        }
     }
 
     #[test]

@@ -394,7 +394,7 @@ impl Table {
                 let targets = self.targets.range(prefix.bounds()).map(|(ip, _)| *ip);
                 self.requery.add(targets, now, &self.settings);
             }
-            None => self.requery.add(self.targets.keys().copied(), now, &self.settings),
+            None => self.requery.add_all(now, &self.settings),
         }
     }
 
