@@ -35,7 +35,6 @@ pub struct Table {
     settings: Settings,
     targets: BTreeMap<IpAddr, Target>,
     links: BTreeMap<u32, Link>,
-    /// Keyed without [`Address::usable`], which changes during an address's life.
     addresses: BTreeMap<(u32, IpAddr, u8), Address>,
     neighbours: Neighbours,
     requery: Requery,
@@ -121,14 +120,12 @@ impl Table {
             Event::Link(link) => self.handle_link(link, now),
             Event::LinkRemoved(ifindex) => self.remove_link(ifindex, now),
             Event::Address(address) => {
-                let key = (address.ifindex, address.address, address.prefix_length);
-                if self.addresses.insert(key, address) != Some(address) {
+                if self.addresses.insert(address_key(&address), address) != Some(address) {
                     self.routes_may_have_changed(now);
                 }
             }
             Event::AddressRemoved(address) => {
-                let key = (address.ifindex, address.address, address.prefix_length);
-                if self.addresses.remove(&key).is_some() {
+                if self.addresses.remove(&address_key(&address)).is_some() {
                     self.routes_may_have_changed(now);
                 }
             }
@@ -153,12 +150,7 @@ impl Table {
         let neighbours: BTreeSet<NeighbourKey> = dump.neighbours.iter().map(|entry| entry.key).collect();
         let lost: Vec<NeighbourKey> =
             self.neighbours.known().filter(|key| !neighbours.contains(key)).collect();
-
-        self.addresses = dump
-            .addresses
-            .into_iter()
-            .map(|address| ((address.ifindex, address.address, address.prefix_length), address))
-            .collect();
+        self.addresses = dump.addresses.into_iter().map(|a| (address_key(&a), a)).collect();
         let events = (gone.into_iter().map(Event::LinkRemoved))
             .chain(dump.links.into_iter().map(Event::Link))
             .chain(lost.into_iter().map(Event::NeighbourRemoved))
@@ -214,11 +206,9 @@ impl Table {
     /// Does what is due; early calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         let (probes, changed) = self.neighbours.handle_timeout(now);
-        self.actions.extend(
-            probes
-                .into_iter()
-                .map(|(neighbour, kind)| Action::Probe { neighbour, confirm: kind == Probe::Confirm }),
-        );
+        for (neighbour, kind) in probes {
+            self.actions.push_back(Action::Probe { neighbour, confirm: kind == Probe::Confirm });
+        }
         for key in changed {
             self.touched.extend(self.neighbours.users(key));
         }
@@ -281,7 +271,7 @@ impl Table {
         })
     }
 
-    /// Targets in the order of addresses.
+    /// Targets in order.
     pub fn targets(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.targets.keys().copied()
     }
@@ -402,4 +392,9 @@ impl Table {
     fn is_ethernet(&self, ifindex: u32) -> bool {
         self.links.get(&ifindex).is_none_or(|link| link.mac.is_some())
     }
+}
+
+/// Without [`Address::usable`], which changes during an address's life.
+fn address_key(address: &Address) -> (u32, IpAddr, u8) {
+    (address.ifindex, address.address, address.prefix_length)
 }
