@@ -5,3 +5,4 @@ pub mod config;
 pub mod control;
 pub mod datapath;
 pub mod model;
+pub mod nexthop;
