@@ -1,0 +1,3 @@
+//! The sub-commands of `lvx`, one module each.
+
+pub mod list;
