@@ -147,6 +147,15 @@ fn counters_and_rates() {
 }
 
 #[test]
+fn sorting_puts_the_protocol_before_the_address() {
+    let expected = expressible(&recording("stats.txt"));
+    let mut read = read_numbers(&expected);
+    read.services.reverse();
+    let format = TableFormat { columns: Columns::Stats, exact: false, sort: true };
+    assert_eq!(body(&services_table(&read, format)), expected);
+}
+
+#[test]
 fn connection_entries() {
     let expected = recording("connections.txt");
     let (header, lines) = expected.split_at(CONNECTIONS_HEADER.len());
