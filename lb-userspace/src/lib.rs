@@ -4,5 +4,6 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod datapath;
+pub mod metrics;
 pub mod model;
 pub mod nexthop;

@@ -1,3 +1,4 @@
-//! The commands of `lvx`; each returns its exit code.
+//! The commands of `lvx`, one module each; each returns its exit code.
 
 pub mod check;
+pub mod list;

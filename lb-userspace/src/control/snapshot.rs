@@ -151,6 +151,8 @@ pub struct Snapshot {
     pub interfaces: Vec<InterfaceStatus>,
     /// Services in the order of the configuration.
     pub services: Vec<ServiceStatus>,
+    /// Sum over all services since the start of the daemon, removed ones included.
+    pub traffic: Traffic,
     /// Tables.
     pub tables: Vec<TableFill>,
     /// Packets dropped, by reason; every reason is present.

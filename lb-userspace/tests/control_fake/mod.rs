@@ -1,0 +1,121 @@
+//! A daemon that exists only as what it tells about itself.
+
+#![allow(dead_code, reason = "every test file takes what it needs")]
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lb_userspace::control::StatusSource;
+use lb_userspace::control::snapshot::{
+    ConnectionStatus, InterfaceStatus, NamedCount, NextHopStatus, Rates, RealServerStatus, ServiceStatus,
+    Snapshot, TableFill, Traffic,
+};
+use lb_userspace::model::{ForwardingMethod, Protocol, ServiceKey};
+
+pub(crate) struct FakeDaemon {
+    pub(crate) snapshot: Snapshot,
+    /// Connection entries it makes up.
+    pub(crate) connections: u64,
+    /// How many of them have been visited, over all clients.
+    pub(crate) visited: AtomicU64,
+}
+
+impl FakeDaemon {
+    pub(crate) fn new(connections: u64) -> Self {
+        Self { snapshot: snapshot(), connections, visited: AtomicU64::new(0) }
+    }
+}
+
+impl StatusSource for FakeDaemon {
+    fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
+    }
+
+    fn connections(&self, visit: &mut dyn FnMut(ConnectionStatus) -> ControlFlow<()>) {
+        for number in 0..self.connections {
+            self.visited.fetch_add(1, Ordering::Relaxed);
+            if visit(connection(number)).is_break() {
+                return;
+            }
+        }
+    }
+}
+
+pub(crate) fn connection(number: u64) -> ConnectionStatus {
+    let port = u16::try_from(number % 65536).unwrap();
+    let client = u32::try_from(0x0a40_0000 + number / 65536).unwrap();
+    ConnectionStatus {
+        protocol: Protocol::Tcp,
+        client: SocketAddr::new(std::net::Ipv4Addr::from(client).into(), port),
+        virtual_address: "192.168.100.1:80".parse().unwrap(),
+        real_server: "10.0.1.1:80".parse().unwrap(),
+        state: "ESTABLISHED".to_owned(),
+        expires_in: 891,
+    }
+}
+
+pub(crate) fn real_server(address: &str, forwarding: ForwardingMethod, weight: u32) -> RealServerStatus {
+    RealServerStatus {
+        address: address.parse().unwrap(),
+        forwarding,
+        local: false,
+        weight,
+        active: 0,
+        inactive: 0,
+        next_hop: None,
+        traffic: Traffic::default(),
+        rates: Rates::default(),
+    }
+}
+
+pub(crate) fn service(name: &str, protocol: Protocol, address: &str) -> ServiceStatus {
+    let address: SocketAddr = address.parse().unwrap();
+    ServiceStatus {
+        name: name.to_owned(),
+        key: ServiceKey { protocol, address: address.ip(), port: address.port() },
+        scheduler: "wlc".to_owned(),
+        flags: Vec::new(),
+        traffic: Traffic::default(),
+        rates: Rates::default(),
+        real_servers: Vec::new(),
+    }
+}
+
+/// Two services, one of them IPv6 without real servers.
+pub(crate) fn snapshot() -> Snapshot {
+    let mut web = service("web \"shop\"", Protocol::Tcp, "192.168.100.1:80");
+    web.traffic =
+        Traffic { connections: 20, in_packets: 80, out_packets: 7, in_bytes: 4320, out_bytes: 5_000_000_000 };
+    let mut first = real_server("10.0.1.1:80", ForwardingMethod::Dr, 100);
+    first.traffic = Traffic { connections: 13, in_packets: 53, out_packets: 0, in_bytes: 2860, out_bytes: 0 };
+    first.active = 6;
+    first.inactive = 7;
+    first.next_hop = Some(NextHopStatus {
+        interface: "eth0".to_owned(),
+        gateway: "10.0.1.1".parse().unwrap(),
+        mac: "02:00:00:00:01:01".to_owned(),
+    });
+    let mut own = real_server("10.0.0.254:80", ForwardingMethod::Dr, 1);
+    own.local = true;
+    web.real_servers = vec![first, real_server("10.0.1.2:8080", ForwardingMethod::Nat, 0), own];
+    let count = |name: &str, count| NamedCount { name: name.to_owned(), count };
+    Snapshot {
+        version: "9.8.7".to_owned(),
+        uptime: 61,
+        generation: 3,
+        interfaces: vec![InterfaceStatus { name: "eth0".to_owned(), mode: "native".to_owned() }],
+        services: vec![web, service("dns", Protocol::Udp, "[fd00:100::1]:53")],
+        traffic: Traffic {
+            connections: 23,
+            in_packets: 90,
+            out_packets: 8,
+            in_bytes: 5000,
+            out_bytes: 5_000_000_001,
+        },
+        tables: vec![TableFill { name: "connections".to_owned(), used: 13, capacity: 4096, bytes: 65536 }],
+        drops: vec![count("short_packet", 2), count("no_real_server", 0)],
+        passes: vec![count("no_service", 12)],
+        events: vec![count("entry_evicted", 1)],
+    }
+}
