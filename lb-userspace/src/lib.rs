@@ -1,8 +1,10 @@
 //! The controller of LVX: configuration, next hops, map updates, control socket, metrics.
 
+pub mod apply;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod datapath;
 pub mod metrics;
 pub mod model;

@@ -1,3 +1,58 @@
 //! The `lvx` command.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lb_userspace::cli::{check, decap, list, run};
+
+/// Where the daemon listens when neither the configuration nor the command line says otherwise.
+const SOCKET: &str = "/run/lvx/lvx.sock";
+
+/// A layer-4 load balancer: LVS in XDP.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the director in the foreground; SIGHUP reloads, SIGTERM detaches and ends.
+    Run {
+        /// Configuration file.
+        #[arg(long, default_value = "/etc/lvx/lvx.toml")]
+        config: PathBuf,
+    },
+    /// Check a configuration file; the exit code is 0 where it is right.
+    Check {
+        /// Configuration file.
+        file: PathBuf,
+    },
+    /// List virtual services and real servers of the running director, as ipvsadm -Ln does.
+    List {
+        #[command(flatten)]
+        arguments: list::ListArgs,
+        /// Control socket of the director.
+        #[arg(long, default_value = SOCKET)]
+        socket: PathBuf,
+    },
+    /// Take IP-in-IP headers off on a tunnel real server whose kernel has no ipip device.
+    Decap(decap::DecapArgs),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config } => run::run(&config),
+        Command::Check { file } => check::run(&file),
+        Command::List { arguments, socket } => match list::run(&arguments, &socket) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("lvx list: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Command::Decap(arguments) => decap::run(&arguments),
+    }
+}

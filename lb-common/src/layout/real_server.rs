@@ -151,6 +151,12 @@ impl RealServer {
         (load(word) >> 16) as u16
     }
 
+    /// Marks the server as removed; addresses and ports stay, so that its connections can be found and ended.
+    pub fn retire(&self) {
+        let [_, _, _, _, _, word, ..] = &self.words;
+        store(word, load(word) & 0xffff_ffff_ffff);
+    }
+
     /// Writes all fields. A slot in use changes only in its next hop; for a moment a packet may leave with the old
     /// interface and the new address, and is lost as if it had come just before the change.
     pub fn write(&self, fields: &RealServerFields) {
@@ -210,6 +216,8 @@ mod tests {
         let (head, tail) = server.ethernet();
         assert_eq!(head.to_ne_bytes(), [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(tail.to_ne_bytes(), [9, 10, 11, 12]);
+        server.retire();
+        assert_eq!((server.method(), server.port(), server.address()), (Method::Removed, 0x5000, fields.address));
     }
 
     #[test]

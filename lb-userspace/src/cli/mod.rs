@@ -1,4 +1,6 @@
 //! The commands of `lvx`, one module each; each returns its exit code.
 
 pub mod check;
+pub mod decap;
 pub mod list;
+pub mod run;

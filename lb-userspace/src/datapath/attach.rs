@@ -1,5 +1,6 @@
 //! Attaching the XDP program to interfaces.
 
+use aya::programs::Xdp;
 use aya::programs::xdp::{XdpLinkId, XdpMode};
 use tracing::{info, warn};
 
@@ -50,33 +51,9 @@ impl Datapath {
     /// [`AttachError`]; with [`AttachMode::Auto`] only after generic mode was tried as well.
     pub fn attach(&mut self, interface: &Interface) -> Result<Attachment, AttachError> {
         let ifindex = index(&interface.name)?;
-        let modes: &[(XdpMode, &'static str)] = match interface.mode {
-            AttachMode::Native => &[(XdpMode::Driver, "native")],
-            AttachMode::Generic => &[(XdpMode::Skb, "generic")],
-            AttachMode::Auto => &[(XdpMode::Driver, "native"), (XdpMode::Skb, "generic")],
-        };
-        let mut refusal = None;
-        for (mode, name) in modes {
-            match self.program()?.attach_to_if_index(ifindex, *mode) {
-                Ok(link) => {
-                    info!(interface = interface.name, mode = name, "attached");
-                    self.devices()?.insert(ifindex, ifindex, None, 0).map_err(LoadError::from)?;
-                    return Ok(Attachment { interface: interface.name.clone(), ifindex, mode: name, link });
-                }
-                Err(error) => {
-                    let reason = with_sources(&error);
-                    if modes.len() > 1 && *name == "native" {
-                        warn!(
-                            interface = interface.name,
-                            reason, "no native XDP here; falling back to the slower generic mode"
-                        );
-                    }
-                    refusal =
-                        Some(AttachError::Refused { interface: interface.name.clone(), mode: name, reason });
-                }
-            }
-        }
-        Err(refusal.unwrap_or_else(|| AttachError::NoInterface { interface: interface.name.clone() }))
+        let (link, mode) = attach_program(self.program()?, interface, ifindex)?;
+        self.devices()?.insert(ifindex, ifindex, None, 0).map_err(LoadError::from)?;
+        Ok(Attachment { interface: interface.name.clone(), ifindex, mode, link })
     }
 
     /// Detaches from an interface.
@@ -96,7 +73,40 @@ impl Datapath {
     }
 }
 
-fn index(name: &str) -> Result<u32, AttachError> {
+/// Attaches a program in the first of the interface's modes that the kernel accepts; returns it by name.
+pub(super) fn attach_program(
+    program: &mut Xdp,
+    interface: &Interface,
+    ifindex: u32,
+) -> Result<(XdpLinkId, &'static str), AttachError> {
+    let modes: &[(XdpMode, &'static str)] = match interface.mode {
+        AttachMode::Native => &[(XdpMode::Driver, "native")],
+        AttachMode::Generic => &[(XdpMode::Skb, "generic")],
+        AttachMode::Auto => &[(XdpMode::Driver, "native"), (XdpMode::Skb, "generic")],
+    };
+    let mut refusal = AttachError::NoInterface { interface: interface.name.clone() };
+    for (mode, name) in modes {
+        match program.attach_to_if_index(ifindex, *mode) {
+            Ok(link) => {
+                info!(interface = interface.name, mode = name, "attached");
+                return Ok((link, name));
+            }
+            Err(error) => {
+                let reason = with_sources(&error);
+                if modes.len() > 1 && *name == "native" {
+                    warn!(
+                        interface = interface.name,
+                        reason, "no native XDP here; falling back to the slower generic mode"
+                    );
+                }
+                refusal = AttachError::Refused { interface: interface.name.clone(), mode: name, reason };
+            }
+        }
+    }
+    Err(refusal)
+}
+
+pub(super) fn index(name: &str) -> Result<u32, AttachError> {
     let none = || AttachError::NoInterface { interface: name.to_owned() };
     let c_name = std::ffi::CString::new(name).map_err(|_| none())?;
     // SAFETY: the argument is a NUL-terminated string.

@@ -1,11 +1,13 @@
 //! The running datapath: the loaded XDP program, its maps, its attachment to interfaces.
 
 mod attach;
+mod decapsulator;
 mod mapped;
 mod object;
 mod tables;
 
 pub use attach::{AttachError, Attachment};
+pub use decapsulator::Decapsulator;
 pub use mapped::MappedArray;
 pub use object::{Datapath, LoadError, Sizes};
 pub use tables::MappedTables;

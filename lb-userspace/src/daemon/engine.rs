@@ -1,0 +1,165 @@
+//! The datapath with what is installed in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lb_common::atomic;
+use lb_common::datapath::ConnectionTables;
+use tracing::{info, warn};
+
+use crate::apply::{ApplyError, Installed, PlanError, execute, plan, server_fields};
+use crate::datapath::{AttachError, Attachment, Datapath, LoadError, MappedTables, Sizes};
+use crate::model::{Interface, Model};
+use crate::nexthop::Resolution;
+
+/// Why the datapath could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Loading failed.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// An interface could not be taken over.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The model does not fit into the tables.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// The loaded datapath, what is installed in it, and the next hops known so far.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) datapath: Datapath,
+    pub(super) installed: Installed,
+    pub(super) resolutions: BTreeMap<IpAddr, Resolution>,
+    pub(super) attachments: Vec<Attachment>,
+    pub(super) generation: u64,
+}
+
+impl Engine {
+    /// Loads the datapath; nothing is attached and no service installed.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Load`].
+    pub fn load(sizes: &Sizes) -> Result<Self, EngineError> {
+        Ok(Self {
+            datapath: Datapath::load(sizes)?,
+            installed: Installed::new(sizes),
+            resolutions: BTreeMap::new(),
+            attachments: Vec::new(),
+            generation: 0,
+        })
+    }
+
+    /// The tables shared with the XDP program.
+    #[must_use]
+    pub fn tables(&self) -> Arc<MappedTables> {
+        self.datapath.tables()
+    }
+
+    /// Installs a model: its services first, then its interfaces. Returns the addresses whose next hops are needed.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`]; the services are as before. An interface that refused is named, the others are attached.
+    pub fn install(&mut self, model: &Model) -> Result<BTreeSet<IpAddr>, EngineError> {
+        let tables = self.tables();
+        let cursor = |id| tables.service(id).map_or(0, |service| atomic::load(service.cursor()));
+        let plan = plan(model, &self.installed, &self.resolutions, cursor, Instant::now())?;
+        // Interfaces that can be attached are the only thing left that may fail for a reason of the configuration.
+        let added = self.attach_missing(&model.interfaces)?;
+        if let Err(error) = execute(&mut self.datapath, &plan.operations) {
+            self.detach(|attachment| added.contains(&attachment.ifindex));
+            return Err(error.into());
+        }
+        self.installed = plan.installed;
+        self.detach(|attachment| !model.interfaces.iter().any(|wanted| wanted.name == attachment.interface));
+        self.generation += 1;
+        self.forget_unused();
+        Ok(self.installed.targets())
+    }
+
+    /// Attaches to interfaces that are not attached yet; returns their indices. Where one refuses, those before it are
+    /// detached again.
+    fn attach_missing(&mut self, wanted: &[Interface]) -> Result<BTreeSet<u32>, AttachError> {
+        let mut added = BTreeSet::new();
+        for interface in wanted {
+            if self.attachments.iter().any(|attachment| attachment.interface == interface.name) {
+                continue;
+            }
+            match self.datapath.attach(interface) {
+                Ok(attachment) => {
+                    added.insert(attachment.ifindex);
+                    self.attachments.push(attachment);
+                }
+                Err(error) => {
+                    self.detach(|attachment| added.contains(&attachment.ifindex));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(added)
+    }
+
+    fn detach(&mut self, which: impl Fn(&Attachment) -> bool) {
+        let (gone, kept) = std::mem::take(&mut self.attachments).into_iter().partition(|item| which(item));
+        self.attachments = kept;
+        for attachment in gone {
+            let interface = attachment.interface.clone();
+            match self.datapath.detach(attachment) {
+                Ok(()) => info!(interface, "detached"),
+                Err(error) => warn!(interface, %error, "could not detach"),
+            }
+        }
+    }
+
+    /// Detaches from every interface.
+    pub fn detach_all(&mut self) {
+        self.detach(|_| true);
+    }
+
+    /// Frees the slots of removed real servers that no connection entry names any more.
+    pub(super) fn free_slots(&mut self, slots: BTreeSet<u32>) {
+        self.installed.free_slots(slots);
+    }
+
+    /// Takes over changed next hops.
+    pub fn resolve(&mut self, changes: Vec<(IpAddr, Resolution)>) {
+        let tables = self.tables();
+        let mut changed = BTreeSet::new();
+        for (address, resolution) in changes {
+            match &resolution {
+                Resolution::Local => info!(%address, "real server is this host"),
+                Resolution::Via(hop) => {
+                    info!(%address, interface = hop.interface, gateway = %hop.gateway, "next hop")
+                }
+                Resolution::Unresolved(reason) => warn!(%address, %reason, "no next hop"),
+            }
+            self.resolutions.insert(address, resolution);
+            changed.insert(address);
+        }
+        for (key, service) in &self.installed.services {
+            for installed in &service.servers {
+                let address = installed.server.address;
+                if changed.contains(&address)
+                    && let Some(server) = tables.real_server(installed.slot)
+                {
+                    let resolution = self.resolutions.get(&address);
+                    server.write(&server_fields(*key, service.id, &installed.server, resolution));
+                }
+            }
+        }
+    }
+
+    /// Forgets next hops of addresses that no real server has any more.
+    fn forget_unused(&mut self) {
+        let targets = self.installed.targets();
+        self.resolutions.retain(|address, _| targets.contains(address));
+    }
+}

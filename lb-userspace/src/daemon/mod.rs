@@ -1,0 +1,10 @@
+//! The daemon: one event loop that owns the datapath.
+
+mod clock;
+mod engine;
+mod run;
+mod status;
+mod sweeper;
+
+pub use engine::{Engine, EngineError};
+pub use run::{RunError, run};
