@@ -225,15 +225,18 @@ fn kept_lab_stays_until_removed() {
 }
 
 #[test]
-fn killed_process_is_cleaned_up_after() {
-    // A namespace as a process leaves it that was killed: the id is that of a child that has ended.
-    let mut child = Command::new("true").spawn().unwrap();
-    let name = format!("lvx{}-0-client", child.id());
-    child.wait().unwrap();
-    let status = Command::new("ip").args(["netns", "add", &name]).status().unwrap();
-    assert!(status.success());
+fn killed_process_is_cleaned_up_after_and_a_living_one_is_not() {
+    let mut owner = Command::new("sleep").arg("1000").spawn().unwrap();
+    let name = format!("lvx{}-0-client", owner.id());
+    let path = Path::new("/run/netns").join(&name);
+    let added = Command::new("ip").args(["netns", "add", &name]).status();
     drop(Lab::builder().real_servers(0).build().unwrap());
-    assert!(!Path::new("/run/netns").join(&name).exists());
+    let stayed = path.exists();
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    drop(Lab::builder().real_servers(0).build().unwrap());
+    assert!(added.unwrap().success() && stayed);
+    assert!(!path.exists());
 }
 
 #[test]

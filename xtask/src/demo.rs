@@ -96,7 +96,7 @@ impl Demo {
             }
         }
         for options in [&[][..], &["--stats"]] {
-            println!("\n$ lvx list {}", options.join(" "));
+            println!("\n$ {}", [&["lvx", "list"], options].concat().join(" "));
             print!("{}", self.list(options)?);
         }
         Ok(())

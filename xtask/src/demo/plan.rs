@@ -93,6 +93,6 @@ fn service(text: &mut String, lab: &Lab, method: &Method, protocol: &str, addres
     );
     for server in lab.real_servers() {
         let real = SocketAddr::new(server.address(address.ip()), port);
-        let _ = write!(text, "\n[[service.real_server]]\naddress = \"{real}\"\nweight = 1\n");
+        let _ = write!(text, "\n[[service.real_server]]\naddress = \"{real}\"\n");
     }
 }
