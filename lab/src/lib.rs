@@ -139,7 +139,8 @@ impl Lab {
         let prefix = loop {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let prefix = format!("lvx{}-{count}", std::process::id());
-            if !cleanup::folder(&prefix).exists() {
+            let switch = Namespace::named(format!("{prefix}-switch"));
+            if !cleanup::folder(&prefix).exists() && !switch.path().exists() {
                 break prefix;
             }
         };

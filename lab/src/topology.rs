@@ -43,7 +43,7 @@ pub(crate) const fn client4(host: u8) -> Ipv4Addr {
 
 /// Address in the clients' subnet, 2001:db8:1::/64.
 pub(crate) const fn client6(host: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, host as u16)
+    Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, spelled(host))
 }
 
 /// Address in the real servers' subnet, 10.0.0.0/24.
@@ -53,12 +53,18 @@ pub(crate) const fn server4(host: u8) -> Ipv4Addr {
 
 /// Address in the real servers' subnet, 2001:db8:2::/64.
 pub(crate) const fn server6(host: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, host as u16)
+    Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, spelled(host))
 }
 
 /// Host part of the address of the real server with this number, from 1.
 pub(crate) const fn real_server_host(number: u8) -> u8 {
     CLIENT + number
+}
+
+/// The 16 bits whose hexadecimal digits read like the decimal number, so that 10.0.0.11 and 2001:db8:2::11 are one host.
+const fn spelled(host: u8) -> u16 {
+    let host = host as u16;
+    host / 100 * 0x100 + host / 10 % 10 * 0x10 + host % 10
 }
 
 const CLIENTS4: &str = "192.0.2.0/24";
@@ -238,5 +244,18 @@ impl Script {
         let (length4, length6) = if subnet { (24, 64) } else { (32, 128) };
         self.line(format_args!("address add {v4}/{length4} dev {interface}"));
         self.line(format_args!("address add {v6}/{length6} dev {interface} nodad"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_addresses_of_a_host_read_alike() {
+        assert_eq!(server6(11).to_string(), "2001:db8:2::11");
+        assert_eq!(client6(254).to_string(), "2001:db8:1::254");
+        assert_eq!(VIP6.to_string(), "2001:db8:1::100");
+        assert_eq!(server4(real_server_host(MOST_REAL_SERVERS)), Ipv4Addr::new(10, 0, 0, 210));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::mem;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
@@ -31,6 +31,7 @@ pub(crate) fn start(namespace: &Namespace, name: &str, ports: &[u16]) -> Result<
     descriptors.sort_unstable();
     let mut polled: Vec<libc::pollfd> =
         descriptors.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+    let (mut detached, detaching) = io::pipe()?;
     // SAFETY: the child allocates nothing, takes no locks and never returns: it makes system calls and formats into an
     // array on its stack (other threads may have held the allocator's lock at the moment of the fork).
     match unsafe { libc::fork() } {
@@ -39,7 +40,13 @@ pub(crate) fn start(namespace: &Namespace, name: &str, ports: &[u16]) -> Result<
             detach(&inside, &descriptors);
             serve(&mut polled, name)
         }
-        pid => Ok(Process::leader(pid)),
+        pid => {
+            let process = Process::leader(pid);
+            // The child closes its copy when it has detached: only then do signals to its group reach it.
+            drop(detaching);
+            detached.read_to_end(&mut Vec::new()).context("cannot wait for the UDP echo")?;
+            Ok(process)
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The lab itself: its peers answer, and nothing of it stays. Needs root.
 
+#![expect(clippy::unwrap_used, reason = "a failure of these functions is a failure of the test")]
+
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
@@ -126,9 +128,6 @@ fn uploads_arrive_whole() {
 #[test]
 fn virtual_address_is_the_directors() {
     let lab = Lab::builder().real_servers(2).build().unwrap();
-    let link = lab.director().output(&["cat", "/sys/class/net/eth0/address"]);
-    // /sys shows the host's devices, so ask the kernel by netlink.
-    drop(link);
     let own =
         String::from_utf8(lab.director().output(&["ip", "-br", "link", "show", "eth0"]).unwrap()).unwrap();
     let mac = own.split_whitespace().nth(2).unwrap();
@@ -226,15 +225,18 @@ fn kept_lab_stays_until_removed() {
 }
 
 #[test]
-fn killed_process_is_cleaned_up_after() {
-    // A namespace as a process leaves it that was killed: the id is that of a child that has ended.
-    let mut child = Command::new("true").spawn().unwrap();
-    let name = format!("lvx{}-0-client", child.id());
-    child.wait().unwrap();
-    let status = Command::new("ip").args(["netns", "add", &name]).status().unwrap();
-    assert!(status.success());
+fn killed_process_is_cleaned_up_after_and_a_living_one_is_not() {
+    let mut owner = Command::new("sleep").arg("1000").spawn().unwrap();
+    let name = format!("lvx{}-0-client", owner.id());
+    let path = Path::new("/run/netns").join(&name);
+    let added = Command::new("ip").args(["netns", "add", &name]).status();
     drop(Lab::builder().real_servers(0).build().unwrap());
-    assert!(!Path::new("/run/netns").join(&name).exists());
+    let stayed = path.exists();
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    drop(Lab::builder().real_servers(0).build().unwrap());
+    assert!(added.unwrap().success() && stayed);
+    assert!(!path.exists());
 }
 
 #[test]

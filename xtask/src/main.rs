@@ -47,6 +47,9 @@ enum Task {
         /// Leave the lab standing at the end
         #[arg(long)]
         keep: bool,
+        /// Only remove what an earlier --keep has left
+        #[arg(long, conflicts_with = "keep")]
+        remove: bool,
     },
     /// Run the benchmark harness
     Bench {
@@ -82,8 +85,11 @@ fn run(task: Task) -> Result<()> {
             setup::ensure(Scope::Everything)?;
             test(&arguments)
         }
-        Task::Demo { keep } => {
+        Task::Demo { keep, remove } => {
             need_root("cargo xtask demo", "it makes network namespaces and loads BPF programs")?;
+            if remove {
+                return demo::remove();
+            }
             setup::ensure(Scope::Everything)?;
             demo(keep)
         }
@@ -136,7 +142,7 @@ fn build(profile: Profile) -> Result<()> {
 /// demo should not wait minutes for the controller's compilation.
 fn demo(keep: bool) -> Result<()> {
     build(Profile::Debug)?;
-    demo::run(keep)
+    demo::run(&binary(Profile::Debug), keep)
 }
 
 /// Runs `cargo test`: with `arguments`, or for the whole workspace when there are none.
