@@ -17,7 +17,7 @@ pub enum ApplyError {
         /// Service.
         key: ServiceKey,
         /// The kernel's reason.
-        source: LoadError,
+        source: Box<LoadError>,
     },
 }
 
@@ -50,7 +50,7 @@ pub fn execute(datapath: &mut Datapath, operations: &[Operation]) -> Result<(), 
                         // The entry was made a moment ago; what cannot be taken out now leads to an unused service.
                         let _ = datapath.remove_service(map_key(key));
                     }
-                    return Err(ApplyError::Key { key: *key, source });
+                    return Err(ApplyError::Key { key: *key, source: Box::new(source) });
                 }
                 inserted.push(*key);
             }

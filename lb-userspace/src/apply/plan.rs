@@ -327,11 +327,8 @@ fn place(
         id: service.id,
         fields: ServiceFields { table_offset: offset, table_length: range_length, scheduler: built.kind },
     };
-    if in_use {
-        switch.push(write)
-    } else {
-        prepare.push(write)
-    }
+    let operations = if in_use { switch } else { prepare };
+    operations.push(write);
     Ok(service)
 }
 

@@ -137,7 +137,7 @@ impl Engine {
             match &resolution {
                 Resolution::Local => info!(%address, "real server is this host"),
                 Resolution::Via(hop) => {
-                    info!(%address, interface = hop.interface, gateway = %hop.gateway, "next hop")
+                    info!(%address, interface = hop.interface, gateway = %hop.gateway, "next hop");
                 }
                 Resolution::Unresolved(reason) => warn!(%address, %reason, "no next hop"),
             }
