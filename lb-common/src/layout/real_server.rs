@@ -217,7 +217,10 @@ mod tests {
         assert_eq!(head.to_ne_bytes(), [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(tail.to_ne_bytes(), [9, 10, 11, 12]);
         server.retire();
-        assert_eq!((server.method(), server.port(), server.address()), (Method::Removed, 0x5000, fields.address));
+        assert_eq!(
+            (server.method(), server.port(), server.address()),
+            (Method::Removed, 0x5000, fields.address)
+        );
     }
 
     #[test]
