@@ -36,7 +36,7 @@ impl Maps {
                 self.servers.insert(*slot, (*fields, true));
             }
             Operation::WriteRange { offset, slots } => {
-                self.table.extend((*offset..).zip(slots.iter().copied()))
+                self.table.extend((*offset..).zip(slots.iter().copied()));
             }
             Operation::WriteService { id, fields } => {
                 self.services.insert(*id, *fields);
