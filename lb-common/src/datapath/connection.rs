@@ -205,9 +205,9 @@ impl NewEntry {
     }
 }
 
-/// Makes an entry, at the cost of another one where all places are taken; returns its position, or [`NOWHERE`] where
-/// even that failed, and [`EVICTED`] where another entry gave way. The counters of the real server are the caller's
-/// affair, those of an entry that gave way are settled here.
+/// Makes an entry, at the cost of another one where all places are taken. Returns its position, with bit 32 set where
+/// another entry gave way, or `u32::MAX` where even that failed. The counters of the real server are the caller's affair,
+/// those of an entry that gave way are settled here.
 #[inline(always)]
 pub fn insert<T: ConnectionTables + ?Sized>(tables: &T, new: &NewEntry) -> u64 {
     let geometry = tables.geometry();
