@@ -149,12 +149,16 @@ fn demo(keep: bool) -> Result<()> {
 ///
 /// lb-ebpf stays out: on the host it is an empty program whose binary has the name of the real one.
 fn test(arguments: &[String]) -> Result<()> {
-    let mut command = process::cargo_in_workspace();
-    command.arg("test");
-    if arguments.is_empty() {
-        command.args(["--workspace", "--exclude", "lb-ebpf", "--no-fail-fast"]);
+    if !arguments.is_empty() {
+        return process::visibly(process::cargo_in_workspace().arg("test").args(arguments));
     }
-    process::visibly(command.args(arguments))
+    // Examples in documentation first, for there are few: the last lines are to say how the tests went.
+    for kinds in [["--doc"].as_slice(), ["--lib", "--bins", "--tests"].as_slice()] {
+        let mut command = process::cargo_in_workspace();
+        command.args(["test", "--workspace", "--exclude", "lb-ebpf", "--no-fail-fast"]).args(kinds);
+        process::visibly(&mut command)?;
+    }
+    Ok(())
 }
 
 fn need_root(command: &str, because: &str) -> Result<()> {
