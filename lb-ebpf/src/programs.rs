@@ -1,19 +1,26 @@
 //! Entry points.
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use lb_common::datapath::{Decapsulation, Verdict, decapsulate, process};
+use lb_common::datapath::{Decapsulation, Tables, Verdict, decapsulate, process};
+use lb_common::layout::DropReason;
 
 use crate::{frame::XdpFrame, maps, tables::MapTables};
 
 /// The director.
 #[xdp]
 pub(crate) fn lvx_director(context: XdpContext) -> u32 {
-    match process(&mut XdpFrame(&context), &MapTables(&context)) {
+    let tables = MapTables(&context);
+    match process(&mut XdpFrame(&context), &tables) {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
         Verdict::Transmit => xdp_action::XDP_TX,
-        // An interface that is not in the map gives XDP_ABORTED, which the kernel's tracepoint reports.
-        Verdict::Redirect(ifindex) => maps::DEVICES.redirect(ifindex, 0).unwrap_or(xdp_action::XDP_ABORTED),
+        Verdict::Redirect(ifindex) => match maps::DEVICES.redirect(ifindex, 0) {
+            Ok(action) => action,
+            Err(_) => {
+                tables.count(DropReason::InterfaceNotAttached.into());
+                xdp_action::XDP_DROP
+            }
+        },
     }
 }
 

@@ -67,6 +67,8 @@ reasons! {
         TableFull = "table_full",
         /// The tagged frame would leave by another interface.
         VlanCrossing = "vlan_crossing",
+        /// The way out is an interface that the configuration does not name.
+        InterfaceNotAttached = "interface_not_attached",
         /// The tables contradict each other; a defect of LVX.
         Internal = "internal",
     }

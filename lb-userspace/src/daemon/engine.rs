@@ -137,6 +137,13 @@ impl Engine {
             match &resolution {
                 Resolution::Local => info!(%address, "real server is this host"),
                 Resolution::Via(hop) => {
+                    if !self.attachments.iter().any(|attachment| attachment.ifindex == hop.ifindex) {
+                        warn!(
+                            %address,
+                            interface = hop.interface,
+                            "the way to this real server leads through an interface that the configuration does not name: its packets are dropped"
+                        );
+                    }
                     info!(%address, interface = hop.interface, gateway = %hop.gateway, "next hop");
                 }
                 Resolution::Unresolved(reason) => warn!(%address, %reason, "no next hop"),
