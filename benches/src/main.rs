@@ -1,11 +1,15 @@
 //! Benchmark harness of LVX.
 
 mod apply;
+mod datapath;
+mod frames;
+mod harness;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 /// Measures LVX; see docs/benchmarks.md.
 #[derive(Parser)]
@@ -16,6 +20,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
+    /// Cost of one packet through the XDP program, for every path, by BPF_PROG_TEST_RUN.
+    Datapath {
+        /// Write the figures to this file as well.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Fewer rounds and flows.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Time to load a large configuration and to change one real server of it.
     Apply {
         /// Write the figures to this file as well.
@@ -26,13 +39,13 @@ enum What {
 
 fn main() -> Result<()> {
     match Arguments::parse().what {
-        What::Apply { json } => {
-            let figures = apply::run()?;
-            if let Some(path) = json {
-                std::fs::write(&path, serde_json::to_string_pretty(&figures)?)
-                    .with_context(|| format!("cannot write {}", path.display()))?;
-            }
-        }
+        What::Datapath { json, quick } => write(json.as_deref(), &datapath::run(quick)?),
+        What::Apply { json } => write(json.as_deref(), &apply::run()?),
     }
-    Ok(())
+}
+
+fn write(path: Option<&Path>, figures: &impl Serialize) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(path, serde_json::to_string_pretty(figures)?)
+        .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -76,11 +76,14 @@ mod programs {
         }
         let address = plan.first_address.wrapping_add(flow >> PORT_BITS).to_be();
         let port = ((FIRST_PORT + (flow & ((1 << PORT_BITS) - 1))) as u16).to_be();
-        // SAFETY: FRAME bytes from `start` lie before data_end, and both offsets leave room for their values.
+        // The flow goes into the template and with it into the frame: the verifier follows a variable offset into a map's
+        // value, but forgets a packet's range over it.
+        // SAFETY: both offsets leave room for their values in the template; FRAME bytes from `start` lie before data_end.
         unsafe {
+            let template = plan.template.as_mut_ptr().cast::<u8>();
+            template.add(address_at).cast::<u32>().write_unaligned(address);
+            template.add(port_at).cast::<u16>().write_unaligned(port);
             (start as *mut [u64; FRAME / 8]).write_unaligned(plan.template);
-            ((start + address_at) as *mut u32).write_unaligned(address);
-            ((start + port_at) as *mut u16).write_unaligned(port);
         }
         Some(())
     }
