@@ -77,10 +77,8 @@ struct Work {
 /// What the kernel refuses, and any sample whose verdict or counters are not what they must be.
 pub(crate) fn run(quick: bool) -> Result<Figures> {
     // SAFETY: no preconditions; the process has one thread, and the namespace ends with it.
-    ensure!(
-        unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0,
-        "cannot make a network namespace: root is needed"
-    );
+    let alone = unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0;
+    ensure!(alone, "cannot make a network namespace: root is needed");
     let (rounds, iterations) = if quick { (5, 100_000) } else { (15, 400_000) };
     let limits =
         Limits { embryonic: 1 << 16, real_servers: 1024, scheduler_slots: 1 << 18, ..Limits::default() };
