@@ -200,3 +200,58 @@ fn udp_entries_expire_and_generic_mode_forwards() {
     assert!(entries.lines().any(|line| line.starts_with("UDP")), "{entries}");
     director.wait("end of the UDP entry", |snapshot| snapshot.services[1].real_servers[0].inactive == 0);
 }
+
+#[test]
+fn two_armed_directors_redirect_and_tunnels_cross_families() {
+    let lab = Lab::builder().real_servers(2).two_armed(true).build().expect("lab");
+    let interfaces: String =
+        lab.director_interfaces().iter().map(|name| format!("[[interface]]\nname = \"{name}\"\n")).collect();
+    let service = |vip: SocketAddr, method: &str, servers: &[SocketAddr]| {
+        let mut text =
+            format!("[[service]]\naddress = \"{vip}\"\nscheduler = \"rr\"\nforwarding = \"{method}\"\n");
+        for server in servers {
+            text.push_str(&format!("[[service.real_server]]\naddress = \"{server}\"\n"));
+        }
+        text
+    };
+    let v4 = |port| [1, 2].map(|number| SocketAddr::from((lab.rs(number).v4, port)));
+    let v6 = |port| [1, 2].map(|number| SocketAddr::from((lab.rs(number).v6, port)));
+    let (vip4, vip6) =
+        (|port| SocketAddr::from((lab.vip4(), port)), |port| SocketAddr::from((lab.vip6(), port)));
+    let text = format!(
+        "[global]\ncontrol_socket = \"{}\"\nmetrics = \"off\"\n{interfaces}{}{}{}{}{}",
+        Director::socket(&lab).display(),
+        service(vip4(80), "dr", &v4(80)),
+        service(vip4(8081), "tunnel", &v6(8081)),
+        service(vip6(8081), "tunnel", &v4(8081)),
+        service(vip4(8082), "nat", &v4(80)),
+        service(vip6(8082), "nat", &v6(80)),
+    );
+    let mut decapsulators = Vec::new();
+    for server in lab.real_servers() {
+        let (vip4, vip6) = (lab.vip4().to_string(), lab.vip6().to_string());
+        let words =
+            [env!("CARGO_BIN_EXE_lvx"), "decap", "--interface", "eth0", "--vip", &vip4, "--vip", &vip6];
+        decapsulators.push(
+            server.host.spawn(&words, &lab.folder().join(format!("{}.log", server.name))).expect("decap"),
+        );
+    }
+    let director = Director::start(&lab, &text);
+    for vip in [vip4(80), vip4(8081), vip6(8081), vip4(8082), vip6(8082)] {
+        let mut names = Vec::new();
+        for _ in 0..4 {
+            let name = lab.client().fetch(&format!("http://{vip}/whoami"));
+            let name = name.unwrap_or_else(|error| panic!("{vip}: {error:#}\n{}", director.log()));
+            names.push(String::from_utf8_lossy(&name).trim().to_owned());
+        }
+        names.sort_unstable();
+        assert_eq!(names, ["rs1", "rs1", "rs2", "rs2"], "{vip}");
+        let download = lab.client().fetch(&format!("http://{vip}/1MiB")).expect("a download");
+        assert!(download == lab.download(), "{vip}: the download is damaged");
+    }
+    let snapshot = director.snapshot().expect("the daemon answers");
+    for service in &snapshot.services {
+        let through_director = service.traffic.out_packets > 0;
+        assert_eq!(through_director, service.key.port == 8082, "{}", service.key);
+    }
+}
