@@ -95,7 +95,12 @@ fn known<T: Tables>(tables: &T, packet: &Packet, found: Found) -> Option<Step> {
     let state = advance(tables, entry, slot, direction, packet.tcp_flags);
     entry.seen(tables.now());
     if state == tcp_state::ESTABLISHED && found.is_embryonic(&tables.geometry()) {
-        return Some(Step::Open { slot, state, previous: found.position() });
+        // The client's first ACK and its request may arrive on two CPUs at once: one of them moves the connection. Until
+        // it is done, the others find the entry where it was.
+        let meta = ConnectionMeta(load(entry.meta()));
+        if !meta.is_moving() && compare_exchange(entry.meta(), meta.0, meta.moving().0) == meta.0 {
+            return Some(Step::Open { slot, state, previous: found.position() });
+        }
     }
     Some(Step::Done(Decision::Forward { slot, reverse }))
 }

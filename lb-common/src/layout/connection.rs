@@ -110,6 +110,8 @@ pub struct ConnectionMeta(pub u64);
 impl ConnectionMeta {
     const STATE: u64 = 0xff << 40;
     const REVERSE: u64 = 1 << 48;
+    /// Some CPU is moving the connection to the established buckets.
+    const MOVING: u64 = 1 << 49;
 
     /// Builds a state word.
     #[inline(always)]
@@ -149,6 +151,20 @@ impl ConnectionMeta {
     #[must_use]
     pub const fn is_reverse(self) -> bool {
         self.0 & Self::REVERSE != 0
+    }
+
+    /// Whether some CPU is moving the connection to the established buckets.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_moving(self) -> bool {
+        self.0 & Self::MOVING != 0
+    }
+
+    /// The same, with the connection being moved.
+    #[inline(always)]
+    #[must_use]
+    pub const fn moving(self) -> Self {
+        Self(self.0 | Self::MOVING)
     }
 
     /// The same with another state.
