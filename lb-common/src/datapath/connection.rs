@@ -302,7 +302,9 @@ fn exchange<T: ConnectionTables + ?Sized>(tables: &T, position: u32, replacement
     if meta.0 != 0 && compare_exchange(entry.meta(), meta.0, 0) == meta.0 && !meta.is_reverse() {
         uncount(tables, word.slot(), meta.state());
     }
-    compare_exchange(cell, word.0, replacement) == word.0
+    let seen = compare_exchange(cell, word.0, replacement);
+    // A packet marked the entry as used, or the sweep cleared that mark: it is the same entry.
+    seen == word.0 || seen ^ word.0 == HotWord::TOUCHED && compare_exchange(cell, seen, replacement) == seen
 }
 
 /// Ends the entry at a position. False where somebody else was faster.
