@@ -6,6 +6,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod datapath;
+pub mod health;
 pub mod metrics;
 pub mod model;
 pub mod nexthop;

@@ -73,16 +73,27 @@ impl Maps {
 
 fn real_server(number: u8, weight: u32, forwarding: ForwardingMethod) -> RealServer {
     let port = if forwarding == ForwardingMethod::Nat { 8080 } else { 80 };
-    RealServer { address: IpAddr::from([10, 0, 0, number]), port, weight, forwarding }
+    RealServer {
+        address: IpAddr::from([10, 0, 0, number]),
+        port,
+        weight,
+        forwarding,
+        health: Default::default(),
+    }
 }
 
 fn service(number: u8, scheduler: Scheduler, real_servers: Vec<RealServer>) -> VirtualService {
     let key = ServiceKey { protocol: Protocol::Tcp, address: IpAddr::from([192, 0, 2, number]), port: 80 };
-    VirtualService { key, name: key.to_string(), scheduler, real_servers }
+    VirtualService { key, name: key.to_string(), scheduler, real_servers, health: Default::default() }
 }
 
 fn model(services: Vec<VirtualService>) -> Model {
-    Model { settings: Settings::default(), interfaces: Vec::new(), services }
+    Model {
+        settings: Settings::default(),
+        interfaces: Vec::new(),
+        services,
+        notifications: Default::default(),
+    }
 }
 
 fn schedulers() -> impl Strategy<Value = Scheduler> {

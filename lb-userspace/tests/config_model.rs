@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lb_userspace::config::{self, Concern, Examined, Problem};
 use lb_userspace::model::{
-    AttachMode, ForwardingMethod, Interface, Limits, MAX_LOAD_SCHEDULED, Protocol, RealServer, Scheduler,
-    Settings, SourceHashFlags, Timeouts,
+    AttachMode, ForwardingMethod, Interface, Limits, MAX_LOAD_SCHEDULED, Protocol, RealServer,
+    RealServerHealth, Scheduler, Settings, SourceHashFlags, Timeouts,
 };
 
 fn ip(text: &str) -> IpAddr {
@@ -94,8 +94,13 @@ fn every_key_reaches_the_model() {
     let [web, all] = &model.services[..] else { panic!("{:?}", model.services) };
     assert_eq!((web.name.as_str(), web.key.protocol, web.key.port), ("web", Protocol::Tcp, 80));
     assert_eq!(web.scheduler, Scheduler::Mh { flags: SourceHashFlags { port: true }, table_size: 251 });
-    let server =
-        |address, port, weight, forwarding| RealServer { address: ip(address), port, weight, forwarding };
+    let server = |address, port, weight, forwarding| RealServer {
+        address: ip(address),
+        port,
+        weight,
+        forwarding,
+        health: RealServerHealth::default(),
+    };
     assert_eq!(
         web.real_servers,
         [

@@ -94,7 +94,7 @@ fn read_model(document: &toml::Spanned<DeTable<'_>>, report: &Report<'_>) -> Mod
     let (settings, limits) = settings::read_settings(&root);
     let interfaces = settings::read_interfaces(&root);
     let services = service::read_services(&root, &limits);
-    Model { settings, interfaces, services }
+    Model { settings, interfaces, services, notifications: crate::model::Notifications::default() }
 }
 
 /// Reads the text of a configuration file.

@@ -11,8 +11,8 @@ use super::reader::{Given, TableReader};
 use super::schema::{Key, file, real_server, scheduler, service};
 use super::settings::{CountLimits, expected};
 use crate::model::{
-    DEFAULT_MAGLEV_TABLE_SIZE, ForwardingMethod, MAX_LOAD_SCHEDULED, Protocol, RealServer, Scheduler,
-    ServiceKey, SourceHashFlags, VirtualService,
+    DEFAULT_MAGLEV_TABLE_SIZE, ForwardingMethod, MAX_LOAD_SCHEDULED, Protocol, RealServer, RealServerHealth,
+    Scheduler, ServiceHealth, ServiceKey, SourceHashFlags, VirtualService,
 };
 
 /// Longest name of a service, in characters.
@@ -148,7 +148,7 @@ fn read_service(table: &TableReader<'_>, progress: &mut Progress) -> Option<Virt
     }
     let real_servers: Vec<RealServer> = real_servers.into_iter().flatten().collect();
     note_concerns(table, scheduler, scheduler_offset, &real_servers);
-    Some(VirtualService { key: key?, name, scheduler, real_servers })
+    Some(VirtualService { key: key?, name, scheduler, real_servers, health: ServiceHealth::default() })
 }
 
 /// Notes an error where `thing` has been seen before; otherwise remembers its place. True for an error.
@@ -300,7 +300,13 @@ fn read_real_server(
     if let Some(reason) = port_conflict(virtual_port, port, forwarding) {
         conflict(reason);
     }
-    Some(RealServer { address, port, weight: weight?, forwarding: forwarding? })
+    Some(RealServer {
+        address,
+        port,
+        weight: weight?,
+        forwarding: forwarding?,
+        health: RealServerHealth::default(),
+    })
 }
 
 fn family_conflict(virtual_address: IpAddr, real: IpAddr, forwarding: ForwardingMethod) -> Option<String> {

@@ -1,11 +1,20 @@
 //! What the operator asked for, validated: virtual services, their real servers, interfaces, sizes.
 //!
-//! No I/O and no map layout here: [`crate::config`] produces these values, `crate::maps::plan` turns them into map
+//! No I/O and no map layout here: [`crate::config`] produces these values, `crate::apply` turns them into map
 //! operations.
 
+mod check;
+mod dialogue;
+mod health;
 mod service;
 mod settings;
 
+pub use check::{
+    BodyDigest, Check, CheckKind, CheckPolicy, CheckTarget, CheckTls, DnsCheck, FileCheck, FileMeaning,
+    HttpCheck, HttpRequest, HttpVersion, Pattern, ScriptCheck, SmtpCheck, StatusSet, UdpCheck,
+};
+pub use dialogue::{Dialogue, DialogueProtocol, DialogueStep, Login};
+pub use health::{Email, Notifications, Program, RealServerHealth, ServiceHealth};
 pub use service::{
     DEFAULT_MAGLEV_TABLE_SIZE, ForwardingMethod, MAX_LOAD_SCHEDULED, MAX_WEIGHT, Protocol, RealServer,
     Scheduler, ServiceKey, SourceHashFlags, VirtualService,
@@ -21,6 +30,8 @@ pub struct Model {
     pub interfaces: Vec<Interface>,
     /// Virtual services in file order; keys are unique.
     pub services: Vec<VirtualService>,
+    /// Where changes of state are told.
+    pub notifications: Notifications,
 }
 
 impl Model {

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::{RealServerHealth, ServiceHealth};
+
 /// Most real servers of a service with a load scheduler (lc, wlc): these compare the counters of every real server for
 /// each new connection, inside the XDP program, whose loops are bounded.
 pub const MAX_LOAD_SCHEDULED: usize = 1024;
@@ -207,6 +209,8 @@ pub struct RealServer {
     pub weight: u32,
     /// How packets reach it.
     pub forwarding: ForwardingMethod,
+    /// Its health checks and what follows from them.
+    pub health: RealServerHealth,
 }
 
 /// A virtual service and its real servers.
@@ -220,4 +224,6 @@ pub struct VirtualService {
     pub scheduler: Scheduler,
     /// Real servers in the order of the file.
     pub real_servers: Vec<RealServer>,
+    /// Quorum and what follows from it.
+    pub health: ServiceHealth,
 }

@@ -1,0 +1,19 @@
+//! The checkers: each asks a real server one kind of question.
+//!
+//! A checker is a function of a [`Probe`]. It is dropped when its time is up, so it leaves nothing behind: sockets
+//! close themselves, processes are killed by their guards. It reads a bounded number of bytes and never blocks.
+
+mod tcp;
+
+use super::{Failure, FailureReason, Outcome, Pass, Probe};
+use crate::model::CheckKind;
+
+/// Runs a check once, without a bound on its time.
+pub async fn run(kind: &CheckKind, probe: &Probe) -> Outcome {
+    match kind {
+        CheckKind::Tcp => tcp::check(probe).await,
+        CheckKind::On => Ok(Pass::default()),
+        CheckKind::Off => Err(Failure::new(FailureReason::Off, "switched off by the configuration")),
+        _ => Err(Failure::new(FailureReason::Local, "not built")),
+    }
+}
