@@ -78,6 +78,7 @@ fn real_server(number: u8, weight: u32, forwarding: ForwardingMethod) -> RealSer
         port,
         weight,
         forwarding,
+        share: lb_userspace::model::FULL_SHARE,
         health: Default::default(),
     }
 }

@@ -99,6 +99,7 @@ fn every_key_reaches_the_model() {
         port,
         weight,
         forwarding,
+        share: lb_userspace::model::FULL_SHARE,
         health: RealServerHealth::default(),
     };
     assert_eq!(

@@ -5,6 +5,7 @@
 //! the other way round. Nothing is given to another use before no packet and no connection entry can refer to it.
 
 mod allocation;
+mod built;
 mod execute;
 mod installed;
 mod plan;

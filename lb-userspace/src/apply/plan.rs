@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use lb_common::layout::{Address, Method, NextHop, RealServerFields, SchedulerKind, ServiceFields};
-use lb_common::sched::pick::LoadKind;
-use lb_common::sched::table::{Candidate, Table, TableKind};
+use lb_common::layout::{Address, Method, NextHop, RealServerFields, ServiceFields};
 
+use super::built::Built;
 use super::installed::{Retired, same_slot};
 use super::{Installed, InstalledServer, InstalledService, TableRange};
-use crate::model::{ForwardingMethod, Model, RealServer, Scheduler, ServiceKey, VirtualService};
+use crate::model::{ForwardingMethod, Model, RealServer, ServiceKey, VirtualService};
 use crate::nexthop::Resolution;
 
 /// A change to the maps.
@@ -150,8 +149,12 @@ pub fn plan(
     Ok(Plan { operations, installed: next })
 }
 
-fn members(service: &InstalledService) -> Vec<(u32, u32)> {
-    service.servers.iter().map(|server| (server.slot, server.server.weight)).collect()
+fn members(service: &InstalledService) -> Vec<(u32, u32, u8)> {
+    service
+        .servers
+        .iter()
+        .map(|installed| (installed.slot, installed.server.weight, installed.server.share))
+        .collect()
 }
 
 fn retire(slot: u32, next: &mut Installed, remove: &mut Vec<Operation>) {
@@ -220,7 +223,7 @@ fn update(
         let identity = (installed.server.address, installed.server.port);
         match wanted.get(&identity) {
             Some(server) if same_slot(&installed.server, server) => {
-                installed.server.weight = server.weight;
+                installed.server = (*server).clone();
                 if server.weight > 0 {
                     installed.last_weight = server.weight;
                 }
@@ -245,66 +248,6 @@ fn update(
         }
     }
     Ok(new)
-}
-
-/// A scheduler table's content, and what it was built from.
-struct Built {
-    kind: SchedulerKind,
-    slots: Vec<u32>,
-    table: Option<Table>,
-}
-
-impl Built {
-    fn new(service: &InstalledService, old: Option<&InstalledService>, cursor: &impl Fn(u32) -> u64) -> Self {
-        let (kind, table_kind) = match service.scheduler {
-            Scheduler::Rr => (SchedulerKind::Turn, TableKind::Rr),
-            Scheduler::Wrr => (SchedulerKind::Turn, TableKind::Wrr),
-            Scheduler::Sh(flags) => (
-                if flags.port { SchedulerKind::SourceHashPort } else { SchedulerKind::SourceHash },
-                TableKind::Sh,
-            ),
-            Scheduler::Mh { flags, table_size } => (
-                if flags.port { SchedulerKind::MaglevPort } else { SchedulerKind::Maglev },
-                TableKind::Mh { table_size },
-            ),
-            Scheduler::Lc => return Self::scanned(service, LoadKind::Lc),
-            Scheduler::Wlc => return Self::scanned(service, LoadKind::Wlc),
-        };
-        let candidates: Vec<Candidate> = service
-            .servers
-            .iter()
-            .map(|installed| Candidate {
-                id: installed.slot,
-                weight: installed.server.weight,
-                last_weight: installed.last_weight,
-                address: installed.server.address,
-                port: installed.server.port,
-            })
-            .collect();
-        let table = match old {
-            Some(InstalledService { id, scheduler, table: Some(table), .. })
-                if *scheduler == service.scheduler =>
-            {
-                table.after(&candidates, cursor(*id))
-            }
-            _ => Table::new(table_kind, &candidates),
-        };
-        // Only turns go on where they were; a hash table is a function of its servers and need not be kept.
-        let slots = table.slots().to_vec();
-        Self { kind, slots, table: (kind == SchedulerKind::Turn).then_some(table) }
-    }
-
-    /// Pairs of slot and weight of the servers that take connections.
-    fn scanned(service: &InstalledService, kind: LoadKind) -> Self {
-        let largest = service.servers.iter().map(|installed| installed.server.weight).max().unwrap_or(0);
-        let slots = service
-            .servers
-            .iter()
-            .filter(|installed| installed.server.weight > 0)
-            .flat_map(|installed| [installed.slot, kind.scanned_weight(installed.server.weight, largest)])
-            .collect();
-        Self { kind: SchedulerKind::LeastLoad, slots, table: None }
-    }
 }
 
 fn place(

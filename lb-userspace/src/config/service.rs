@@ -11,8 +11,8 @@ use super::reader::{Given, TableReader};
 use super::schema::{Key, file, real_server, scheduler, service};
 use super::settings::{CountLimits, expected};
 use crate::model::{
-    DEFAULT_MAGLEV_TABLE_SIZE, ForwardingMethod, MAX_LOAD_SCHEDULED, Protocol, RealServer, RealServerHealth,
-    Scheduler, ServiceHealth, ServiceKey, SourceHashFlags, VirtualService,
+    DEFAULT_MAGLEV_TABLE_SIZE, FULL_SHARE, ForwardingMethod, MAX_LOAD_SCHEDULED, Protocol, RealServer,
+    RealServerHealth, Scheduler, ServiceHealth, ServiceKey, SourceHashFlags, VirtualService,
 };
 
 /// Longest name of a service, in characters.
@@ -305,6 +305,7 @@ fn read_real_server(
         port,
         weight: weight?,
         forwarding: forwarding?,
+        share: FULL_SHARE,
         health: RealServerHealth::default(),
     })
 }

@@ -3,8 +3,17 @@
 //! [`checker`] asks; everything that decides is sans-IO.
 
 pub mod checker;
+mod machine;
 mod outcome;
 mod probe;
+pub mod quorum;
+mod server;
+mod supervisor;
 
+pub use machine::CheckMachine;
 pub use outcome::{Failure, FailureReason, Outcome, Pass, WeightChange};
 pub use probe::{Origin, Probe};
+pub use server::{CheckVerdict, ServerHealth};
+pub use supervisor::{
+    CheckChange, HealthEvent, ServerKey, ServiceState, Supervisor, server_key, socket_address,
+};

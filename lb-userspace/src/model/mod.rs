@@ -16,8 +16,8 @@ pub use check::{
 pub use dialogue::{Dialogue, DialogueProtocol, DialogueStep, Login};
 pub use health::{Email, Notifications, Program, RealServerHealth, ServiceHealth};
 pub use service::{
-    DEFAULT_MAGLEV_TABLE_SIZE, ForwardingMethod, MAX_LOAD_SCHEDULED, MAX_WEIGHT, Protocol, RealServer,
-    Scheduler, ServiceKey, SourceHashFlags, VirtualService,
+    DEFAULT_MAGLEV_TABLE_SIZE, FULL_SHARE, ForwardingMethod, MAX_LOAD_SCHEDULED, MAX_WEIGHT, Protocol,
+    RealServer, Scheduler, ServiceKey, SourceHashFlags, VirtualService,
 };
 pub use settings::{AttachMode, Interface, Limits, Settings, Timeouts};
 

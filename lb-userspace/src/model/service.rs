@@ -14,6 +14,9 @@ pub const MAX_LOAD_SCHEDULED: usize = 1024;
 /// Largest weight; IPVS keeps weights in a signed 32-bit integer.
 pub const MAX_WEIGHT: u32 = i32::MAX as u32;
 
+/// A real server's `share` outside a slow start.
+pub const FULL_SHARE: u8 = 16;
+
 /// Slots of a Maglev table where the operator gives none. More than IPVS's 4093: with several hundred real servers the
 /// load stays even, and fewer flows move when one leaves, for 256 KiB per service.
 pub const DEFAULT_MAGLEV_TABLE_SIZE: u32 = 65_521;
@@ -209,6 +212,8 @@ pub struct RealServer {
     pub weight: u32,
     /// How packets reach it.
     pub forwarding: ForwardingMethod,
+    /// Sixteenths of its weight that it gets at the moment: [`FULL_SHARE`], fewer during a slow start.
+    pub share: u8,
     /// Its health checks and what follows from them.
     pub health: RealServerHealth,
 }

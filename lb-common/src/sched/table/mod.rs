@@ -91,6 +91,12 @@ impl Table {
         Self { kind: self.kind, slots, position }
     }
 
+    /// Which table it is.
+    #[must_use]
+    pub fn kind(&self) -> TableKind {
+        self.kind
+    }
+
     /// Ids of real servers. An entry 0 refuses the connection (sh and mh of a server with weight 0); rr and wrr
     /// tables have no such entries and are empty when no server is eligible.
     #[must_use]
