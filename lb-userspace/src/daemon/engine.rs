@@ -63,12 +63,13 @@ impl Engine {
         self.datapath.tables()
     }
 
-    /// Installs a model: its services first, then its interfaces. Returns the addresses whose next hops are needed.
+    /// Installs a model: its services first, then its interfaces. Next hops of other addresses than `targets` are
+    /// forgotten.
     ///
     /// # Errors
     ///
     /// [`EngineError`]; the services are as before. An interface that refused is named, the others are attached.
-    pub fn install(&mut self, model: &Model) -> Result<BTreeSet<IpAddr>, EngineError> {
+    pub fn install(&mut self, model: &Model, targets: &BTreeSet<IpAddr>) -> Result<(), EngineError> {
         let tables = self.tables();
         let cursor = |id| tables.service(id).map_or(0, |service| atomic::load(service.cursor()));
         let plan = plan(model, &self.installed, &self.resolutions, cursor, Instant::now())?;
@@ -80,9 +81,8 @@ impl Engine {
         }
         self.installed = plan.installed;
         self.detach(|attachment| !model.interfaces.iter().any(|wanted| wanted.name == attachment.interface));
-        self.generation += 1;
-        self.forget_unused();
-        Ok(self.installed.targets())
+        self.resolutions.retain(|address, _| targets.contains(address));
+        Ok(())
     }
 
     /// Attaches to interfaces that are not attached yet; returns their indices. Where one refuses, those before it are
@@ -162,11 +162,5 @@ impl Engine {
                 }
             }
         }
-    }
-
-    /// Forgets next hops of addresses that no real server has any more.
-    fn forget_unused(&mut self) {
-        let targets = self.installed.targets();
-        self.resolutions.retain(|address, _| targets.contains(address));
     }
 }

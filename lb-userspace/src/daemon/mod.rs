@@ -2,6 +2,7 @@
 
 mod clock;
 mod engine;
+mod health;
 mod run;
 mod status;
 mod sweeper;

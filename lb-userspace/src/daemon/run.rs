@@ -1,23 +1,26 @@
 //! `lvx run`: from the configuration file to forwarding, until a signal ends it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use super::engine::{Engine, EngineError};
+use super::health::Health;
 use super::status::{Past, RATE_INTERVAL, Status, lock};
 use super::sweeper::{Fill, Order, sweep, timeout_table};
 use crate::config::{self, ConfigErrors};
 use crate::control::rates::RateMeter;
 use crate::control::{self, StatusSource};
 use crate::datapath::Sizes;
+use crate::health::Runner;
 use crate::metrics;
 use crate::model::Model;
 use crate::nexthop::{self, WatchError, Watcher};
@@ -73,21 +76,32 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(process("signals"))?;
 
     let sizes = Sizes::new(&model.settings.limits, seed().map_err(process("random numbers"))?);
-    let status = Arc::new(Status::new(Engine::load(&sizes)?, &model));
+    let (told, mut verdicts) = mpsc::unbounded_channel();
+    let runner = Runner::start(told).map_err(process("the thread of the health checks"))?;
+    let status = Arc::new(Status::new(Engine::load(&sizes)?, Health::new(&model, runner), &model));
     print_memory(&status);
     let (handle, mut changes) = Watcher::spawn(nexthop::Settings::default()).await?;
     let (orders, freed) = start_sweeper(&status);
     let mut freed = freed;
 
-    let mut daemon = Daemon { status: Arc::clone(&status), handle, orders, model };
+    let mut daemon = Daemon {
+        status: Arc::clone(&status),
+        handle,
+        orders,
+        model,
+        next_step: None,
+        targets: BTreeSet::new(),
+    };
     daemon.warn_about_foreign_addresses().await;
     let (stop, stopped) = watch::channel(false);
     let mut servers = daemon.start_servers(&stopped).await?;
     let first = daemon.model.clone();
-    daemon.install(&first).await?;
+    daemon.configure(&first).await?;
     info!(services = first.services.len(), real_servers = first.real_server_count(), "forwarding");
 
     let mut rates = tokio::time::interval(RATE_INTERVAL);
+    let mut addresses = tokio::time::interval(ADDRESS_INTERVAL);
+    let mut batch_of_verdicts = Vec::new();
     let outcome = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
@@ -98,6 +112,11 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
                 None => break Err(RunError::Watcher),
             },
             Some(slots) = freed.recv() => lock(&status.engine).free_slots(slots),
+            _ = verdicts.recv_many(&mut batch_of_verdicts, VERDICTS_AT_ONCE) => {
+                daemon.judge(std::mem::take(&mut batch_of_verdicts)).await;
+            }
+            () = at(daemon.next_step) => daemon.adjust().await,
+            _ = addresses.tick() => daemon.suspend().await,
             _ = rates.tick() => status.measure_rates(),
             Some(ended) = servers.join_next() => {
                 if let Ok(Err(error)) = ended {
@@ -111,6 +130,19 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
     let _ = stop.send(true);
     lock(&status.engine).detach_all();
     outcome
+}
+
+/// How often the host's addresses are looked at for `ha_suspend`.
+const ADDRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Verdicts that are applied together.
+const VERDICTS_AT_ONCE: usize = 4096;
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn received(signal: &mut Signal) {
@@ -150,8 +182,9 @@ fn start_sweeper(
 }
 
 impl Status {
-    fn new(engine: Engine, model: &Model) -> Self {
+    fn new(engine: Engine, health: Health, model: &Model) -> Self {
         Self {
+            health,
             tables: engine.tables(),
             engine: Mutex::new(engine),
             fill: Fill::default(),
@@ -163,11 +196,14 @@ impl Status {
     }
 }
 
-struct Daemon {
-    status: Arc<Status>,
-    handle: nexthop::Handle,
+pub(super) struct Daemon {
+    pub(super) status: Arc<Status>,
+    pub(super) handle: nexthop::Handle,
     orders: Sender<Order>,
     model: Model,
+    /// When a slow start takes its next step.
+    pub(super) next_step: Option<Instant>,
+    targets: BTreeSet<IpAddr>,
 }
 
 impl Daemon {
@@ -194,20 +230,23 @@ impl Daemon {
         Ok(servers)
     }
 
-    /// Installs a model and follows the next hops of its real servers.
-    async fn install(&mut self, model: &Model) -> Result<(), RunError> {
-        let (targets, retired) = {
+    /// Installs a model and follows the next hops of `targets`.
+    pub(super) async fn install(&mut self, model: &Model, targets: BTreeSet<IpAddr>) -> Result<(), RunError> {
+        let retired = {
             let mut engine = lock(&self.status.engine);
             let before = engine.installed.services.clone();
-            let targets = engine.install(model)?;
+            engine.install(model, &targets)?;
             lock(&self.status.past).keep(&self.status.tables, &before, &engine.installed.services);
-            (targets, engine.installed.retired_slots().clone())
+            engine.installed.retired_slots().clone()
         };
         if !retired.is_empty() {
             // The sweeper lives as long as this sender.
             let _ = self.orders.send(Order::Retired(retired));
         }
-        self.handle.set_targets(targets).await?;
+        if self.targets != targets {
+            self.handle.set_targets(targets.clone()).await?;
+            self.targets = targets;
+        }
         Ok(())
     }
 
@@ -227,7 +266,7 @@ impl Daemon {
         {
             warn!("changes of [global] and [limits] take effect at the next start");
         }
-        if let Err(error) = self.install(&model).await {
+        if let Err(error) = self.configure(&model).await {
             error!(%error, "reload refused, the services are as before");
             return;
         }

@@ -14,6 +14,7 @@ use lb_common::layout::{
 
 use super::clock;
 use super::engine::Engine;
+use super::health::Health;
 use super::sweeper::Fill;
 use crate::apply::InstalledService;
 use crate::control::StatusSource;
@@ -32,6 +33,7 @@ pub(super) const RATE_INTERVAL: Duration = Duration::from_secs(2);
 /// Everything that listings are made from.
 pub(super) struct Status {
     pub(super) engine: Mutex<Engine>,
+    pub(super) health: Health,
     pub(super) tables: Arc<MappedTables>,
     pub(super) fill: Fill,
     pub(super) timeouts: Mutex<TimeoutTable>,

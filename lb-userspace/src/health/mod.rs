@@ -7,12 +7,16 @@ mod machine;
 mod outcome;
 mod probe;
 pub mod quorum;
+mod record;
+mod runner;
 mod server;
 mod supervisor;
 
 pub use machine::CheckMachine;
 pub use outcome::{Failure, FailureReason, Outcome, Pass, WeightChange};
 pub use probe::{Origin, Probe};
+pub use record::{CheckRecord, LastRun};
+pub use runner::{CheckId, Runner};
 pub use server::{CheckVerdict, ServerHealth};
 pub use supervisor::{
     CheckChange, HealthEvent, ServerKey, ServiceState, Supervisor, server_key, socket_address,

@@ -90,7 +90,7 @@ pub fn server_key(server: &RealServer) -> ServerKey {
 }
 
 /// Holds the configured model and the state of everything that is checked. Sans-IO.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Supervisor {
     model: Model,
     /// Place of a service in the model.

@@ -3,6 +3,9 @@
 //! No I/O and no map layout here: [`crate::config`] produces these values, `crate::apply` turns them into map
 //! operations.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 mod check;
 mod dialogue;
 mod health;
@@ -40,5 +43,16 @@ impl Model {
     #[must_use]
     pub fn real_server_count(&self) -> usize {
         self.services.iter().map(|service| service.real_servers.len()).sum()
+    }
+
+    /// Every address that a real server or sorry server has, whether it is up or not: a failed one's next hop has to be
+    /// known at the moment it comes back.
+    #[must_use]
+    pub fn targets(&self) -> BTreeSet<IpAddr> {
+        let servers = self
+            .services
+            .iter()
+            .flat_map(|service| service.real_servers.iter().chain(&service.health.sorry_server));
+        servers.map(|server| server.address).collect()
     }
 }

@@ -1,0 +1,141 @@
+//! Health in the daemon: verdicts come in, the datapath and the operators get what follows from them.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::{Instant, SystemTime};
+
+use tracing::{error, info, warn};
+
+use super::run::{Daemon, RunError};
+use super::status::lock;
+use crate::apply::PlanError;
+use crate::daemon::EngineError;
+use crate::health::{CheckChange, HealthEvent, Runner, Supervisor, socket_address};
+use crate::model::{FULL_SHARE, Model, ServiceKey};
+
+/// The checks and what they say.
+#[derive(Debug)]
+pub(super) struct Health {
+    pub(super) supervisor: Mutex<Supervisor>,
+    pub(super) runner: Runner,
+}
+
+impl Health {
+    pub(super) fn new(model: &Model, runner: Runner) -> Self {
+        let nothing = Model { services: Vec::new(), ..model.clone() };
+        let supervisor = Supervisor::new(nothing, Instant::now(), SystemTime::now());
+        Self { supervisor: Mutex::new(supervisor), runner }
+    }
+}
+
+impl Daemon {
+    /// Makes `model` the configured one: the datapath gets what is left of it after the failed real servers. On an error
+    /// everything is as before.
+    pub(super) async fn configure(&mut self, model: &Model) -> Result<(), RunError> {
+        let now = Instant::now();
+        let mut next = lock(&self.status.health.supervisor).clone();
+        next.configure(model.clone(), now, SystemTime::now());
+        let effective = next.effective(now);
+        self.install(&effective, model.targets()).await?;
+        lock(&self.status.engine).generation += 1;
+        self.status.health.runner.follow(&next);
+        self.next_step = next.poll_timeout(now);
+        *lock(&self.status.health.supervisor) = next;
+        self.tell();
+        self.suspend().await;
+        Ok(())
+    }
+
+    /// Takes over verdicts, all that are there at once.
+    pub(super) async fn judge(&mut self, changes: Vec<CheckChange>) {
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let mut known = false;
+        {
+            let mut supervisor = lock(&self.status.health.supervisor);
+            for change in changes {
+                known |= supervisor.handle_change(change, now, clock);
+            }
+        }
+        if known {
+            self.adjust().await;
+        }
+    }
+
+    /// Brings the datapath to what the verdicts ask for at this moment.
+    pub(super) async fn adjust(&mut self) {
+        let now = Instant::now();
+        let (effective, targets) = {
+            let mut supervisor = lock(&self.status.health.supervisor);
+            let effective = supervisor.effective(now);
+            self.next_step = supervisor.poll_timeout(now);
+            (effective, supervisor.model().targets())
+        };
+        let mut outcome = self.install(&effective, targets.clone()).await;
+        if let Err(RunError::Engine(EngineError::Plan(PlanError::SchedulerSlots { .. }))) = outcome {
+            warn!("no room for the finer weights of a slow start: it is skipped");
+            outcome = self.install(&at_once(effective), targets).await;
+        }
+        if let Err(error) = outcome {
+            error!(%error, "verdicts of health checks could not be applied; the next change tries again");
+        }
+        self.tell();
+    }
+
+    /// Tells operators what happened.
+    fn tell(&self) {
+        let mut supervisor = lock(&self.status.health.supervisor);
+        while let Some(event) = supervisor.poll_event() {
+            match event {
+                HealthEvent::Server { service, server, up: true, .. } => {
+                    info!(%service, real_server = %socket_address(server), "real server is up");
+                }
+                HealthEvent::Server { service, server, reason, .. } => {
+                    let reason = reason.unwrap_or_default();
+                    warn!(%service, real_server = %socket_address(server), reason, "real server is down");
+                }
+                HealthEvent::Quorum { service, up: true, live_weight } => {
+                    info!(%service, live_weight, "quorum gained");
+                }
+                HealthEvent::Quorum { service, live_weight, .. } => {
+                    warn!(%service, live_weight, "quorum lost");
+                }
+                HealthEvent::Panic { service, on: true, failed, checked } => {
+                    error!(
+                        %service, failed, checked,
+                        "too many real servers failed at once: the failures are disbelieved and all of them serve (panic_threshold)"
+                    );
+                }
+                HealthEvent::Panic { service, failed, checked, .. } => {
+                    warn!(%service, failed, checked, "failures are believed again");
+                }
+            }
+        }
+    }
+
+    /// Lets checks rest whose virtual address is not here, and the others run.
+    pub(super) async fn suspend(&self) {
+        let wanted: Vec<ServiceKey> = lock(&self.status.health.supervisor)
+            .model()
+            .services
+            .iter()
+            .filter(|service| service.health.ha_suspend)
+            .map(|service| service.key)
+            .collect();
+        let mut resting = BTreeSet::new();
+        if !wanted.is_empty() {
+            let Ok(addresses) = self.handle.local_addresses().await else { return };
+            let own: BTreeSet<IpAddr> = addresses.iter().map(|address| address.address).collect();
+            resting.extend(wanted.into_iter().filter(|key| !own.contains(&key.address)));
+        }
+        self.status.health.runner.suspend(resting);
+    }
+}
+
+/// The model without slow starts.
+fn at_once(mut model: Model) -> Model {
+    for server in model.services.iter_mut().flat_map(|service| &mut service.real_servers) {
+        server.share = FULL_SHARE;
+    }
+    model
+}
