@@ -5,16 +5,20 @@
 use std::fs;
 use std::path::Path;
 
+use lb_userspace::config::Problem;
+use lb_userspace::config::schema::health::{check, request, step, tls};
 use lb_userspace::config::schema::{Kind, Presence, Table, file};
 use lb_userspace::config::{self, reference};
 use lb_userspace::model::{AttachMode, ForwardingMethod, Protocol, Scheduler, Settings};
 
-/// A file in which every table is there once, with `fill` written for each of its keys.
-fn file_with(fill: impl Fn(&str, &str, &config::schema::Key) -> Option<String>) -> String {
+/// A file in which every table is there once, with `fill` written for each of its keys. Tables under the keys `skip` are
+/// left out.
+fn file_with(skip: &[&str], fill: impl Fn(&str, &str, &config::schema::Key) -> Option<String>) -> String {
     fn write(
         table: &Table,
         path: &str,
         text: &mut String,
+        skip: &[&str],
         fill: &dyn Fn(&str, &str, &config::schema::Key) -> Option<String>,
     ) {
         if !table.header.is_empty() {
@@ -26,15 +30,17 @@ fn file_with(fill: impl Fn(&str, &str, &config::schema::Key) -> Option<String>) 
             }
         }
         for key in table.keys {
-            if let Kind::Table(inner) | Kind::Tables(inner) = key.kind {
+            if let Kind::Table(inner) | Kind::Tables(inner) = key.kind
+                && !skip.contains(&key.name)
+            {
                 let index = if matches!(key.kind, Kind::Tables(_)) { "[0]" } else { "" };
                 let dot = if path.is_empty() { "" } else { "." };
-                write(inner, &format!("{path}{dot}{}{index}", key.name), text, fill);
+                write(inner, &format!("{path}{dot}{}{index}", key.name), text, skip, fill);
             }
         }
     }
     let mut text = String::new();
-    write(&file::TABLE, "", &mut text, &fill);
+    write(&file::TABLE, "", &mut text, skip, &fill);
     text
 }
 
@@ -76,11 +82,11 @@ fn the_example_of_the_page_gives_the_errors_of_the_page() {
 #[test]
 fn every_key_of_the_schema_is_read() {
     // A date fits no key: a key without an error here is one that the reader never looks at.
-    let text = file_with(|_, _, key| (!is_table(key.kind)).then(|| "1979-05-27".to_owned()));
+    let text = file_with(&["check"], |_, _, key| (!is_table(key.kind)).then(|| "1979-05-27".to_owned()));
     let errors = config::parse("x", &text).expect_err("dates everywhere").0;
     let wrong: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
     let mut keys = 0;
-    file_with(|_, path, key| {
+    file_with(&["check"], |_, path, key| {
         if !is_table(key.kind) {
             let dot = if path.is_empty() { "" } else { "." };
             let full = format!("{path}{dot}{}", key.name);
@@ -103,8 +109,78 @@ fn every_key_of_the_schema_is_read() {
 }
 
 #[test]
+fn every_key_of_a_check_is_read_by_some_type() {
+    // Errors of type only: that a key does not belong to the type of the check is found out without reading it.
+    let mut read: Vec<String> = Vec::new();
+    let header = "[[interface]]\nname = \"eth0\"\n[[service]]\naddress = \"192.0.2.10:80\"\n";
+    for kind in check::TYPES {
+        for single in [true, false] {
+            let mut text = format!("{header}[[service.check]]\ntype = \"{kind}\"\n");
+            let dates = |table: &Table| {
+                let keys = table.keys.iter().filter(|key| !is_table(key.kind) && key.name != "type");
+                keys.map(|key| format!("{} = 1979-05-27\n", key.name)).collect::<String>()
+            };
+            text += &dates(&check::TABLE);
+            text += &format!("[service.check.tls]\n{}", dates(&tls::TABLE));
+            if !single {
+                text += &format!("[[service.check.request]]\n{}", dates(&request::TABLE));
+            }
+            text += &format!("[[service.check.step]]\n{}", dates(&step::TABLE));
+            let errors = config::parse("x", &text).expect_err("dates everywhere").0;
+            read.extend(
+                errors
+                    .into_iter()
+                    .filter(|error| matches!(error.remark, Problem::WrongType { .. }))
+                    .map(|error| error.key),
+            );
+        }
+    }
+    for (path, table) in [
+        ("", &check::TABLE),
+        (".tls", &tls::TABLE),
+        (".request[0]", &request::TABLE),
+        (".step[0]", &step::TABLE),
+    ] {
+        for key in table.keys.iter().filter(|key| !is_table(key.kind) && key.name != "type") {
+            let full = format!("service[0].check[0]{path}.{}", key.name);
+            assert!(read.contains(&full), "{full} is never read");
+        }
+    }
+}
+
+#[test]
+fn the_defaults_of_a_check_are_those_of_its_reader() {
+    let header = "[[interface]]\nname = \"eth0\"\n[[service]]\naddress = \"192.0.2.10:80\"\n\
+                  [[service.real_server]]\naddress = \"198.51.100.1\"\n";
+    for kind in check::TYPES {
+        let needed = match kind {
+            "script" | "external" => "command = [\"/bin/true\"]\n",
+            "file" => "file = \"/tmp/x\"\n",
+            "expect" => "step = [{ send = \"x\" }]\n",
+            "radius" => "secret = \"x\"\n",
+            _ => "",
+        };
+        let bare = format!("{header}[[service.real_server.check]]\ntype = \"{kind}\"\n{needed}");
+        let bare_model = config::parse("x", &bare).expect("a check without its defaults");
+        let mut written = bare.clone();
+        for key in check::TABLE.keys {
+            if let Presence::Default(value) = key.presence
+                && let with = format!("{written}{} = {value}\n", key.name)
+                && !config::parse("x", &with).is_err_and(|errors| {
+                    errors.0.iter().any(|error| matches!(error.remark, Problem::Conflict { .. }))
+                })
+            {
+                written = with;
+            }
+        }
+        assert!(written != bare, "{kind}");
+        assert_eq!(config::parse("x", &written).expect("a check with its defaults"), bare_model, "{kind}");
+    }
+}
+
+#[test]
 fn the_defaults_of_the_schema_are_those_of_the_model() {
-    let written = file_with(|header, _, key| match key.presence {
+    let written = file_with(&["check", "sorry_server", "notify"], |header, _, key| match key.presence {
         Presence::Default(value) => Some(value.to_owned()),
         Presence::Required if !is_table(key.kind) => Some(
             match (header, key.name) {

@@ -4,14 +4,19 @@
 //! knows no places. [`schema`] declares the keys; [`mod@reference`] makes their documentation.
 
 mod address;
+mod check;
+mod check_dialogue;
+mod check_http;
 mod error;
 mod nearest;
+mod notify;
 mod path;
 pub mod quantity;
 mod reader;
 pub mod reference;
 pub mod schema;
 mod service;
+mod service_health;
 mod settings;
 mod source;
 mod syntax;
@@ -93,8 +98,12 @@ fn read_model(document: &toml::Spanned<DeTable<'_>>, report: &Report<'_>) -> Mod
     let root = TableReader::new(document.get_ref(), &schema::file::TABLE, path::Path::Root, 0, report);
     let (settings, limits) = settings::read_settings(&root);
     let interfaces = settings::read_interfaces(&root);
-    let services = service::read_services(&root, &limits);
-    Model { settings, interfaces, services, notifications: crate::model::Notifications::default() }
+    let mut services = service::read_services(&root, &limits);
+    if let Some(user) = &settings.script_user {
+        services.iter_mut().for_each(|service| service_health::name_user(service, user));
+    }
+    let notifications = notify::read_notifications(&root);
+    Model { settings, interfaces, services, notifications }
 }
 
 /// Reads the text of a configuration file.

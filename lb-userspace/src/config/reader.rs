@@ -185,6 +185,44 @@ impl<'t> TableReader<'t> {
         })
     }
 
+    /// A list of strings that `parse` understands, each, or says why not.
+    pub(super) fn texts<T>(
+        &self,
+        key: &Key,
+        mut parse: impl FnMut(&'t str) -> Result<T, String>,
+    ) -> Given<Vec<T>> {
+        self.read(key, |value| {
+            let DeValue::Array(list) = value.get_ref() else {
+                return Err(self.wrong_type(key.kind, value));
+            };
+            let mut texts = Vec::with_capacity(list.len());
+            for element in list.iter() {
+                let DeValue::String(text) = element.get_ref() else {
+                    return Err(self.wrong_type(key.kind, element));
+                };
+                let parsed = parse(text);
+                texts.push(parsed.map_err(|reason| Problem::Invalid { value: self.shown(element), reason })?);
+            }
+            Ok(texts)
+        })
+    }
+
+    /// Whether the key is there.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.table.get(key.name).is_some()
+    }
+
+    /// Notes that a key does not belong to the others, at its value.
+    pub(super) fn conflict(&self, key: &Key, reason: String) {
+        if let Some(value) = self.table.get(key.name) {
+            let shown = match value.get_ref() {
+                DeValue::Array(_) | DeValue::Table(_) => key.name.to_owned(),
+                _ => self.shown(value),
+            };
+            self.problem(key, value.span().start, Problem::Conflict { value: shown, reason });
+        }
+    }
+
     /// One of the words of the schema.
     pub(super) fn word<T>(&self, key: &Key, from_name: impl FnOnce(&str) -> Option<T>) -> Given<T> {
         self.read(key, |value| {

@@ -11,12 +11,16 @@ const INTRODUCTION: &str = include_str!("introduction.md");
 #[must_use]
 pub fn markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
-    write_table(&mut page, &file::TABLE);
+    write_table(&mut page, &file::TABLE, &mut Vec::new());
     page
 }
 
 /// Writes a table and then, in order, the tables its keys lead to. Writing to a String cannot fail.
-fn write_table(page: &mut String, table: &Table) {
+fn write_table(page: &mut String, table: &'static Table, written: &mut Vec<&'static str>) {
+    if written.contains(&table.header) {
+        return;
+    }
+    written.push(table.header);
     if !table.header.is_empty() {
         let _ = write!(page, "\n## `{}`\n\n{}\n", table.header, table.doc);
         let _ = write!(page, "\n| Key | Value | Without it | Meaning |\n|---|---|---|---|\n");
@@ -26,7 +30,7 @@ fn write_table(page: &mut String, table: &Table) {
     }
     for key in table.keys {
         if let Kind::Table(inner) | Kind::Tables(inner) | Kind::WordOrTable { table: inner, .. } = key.kind {
-            write_table(page, inner);
+            write_table(page, inner, written);
         }
     }
 }

@@ -5,14 +5,17 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
 use super::address::{parse_address, parse_endpoint, usable};
+use super::check::CheckedServers;
 use super::error::{Concern, Problem};
 use super::path::{Path, quote};
 use super::reader::{Given, TableReader};
+use super::schema::health::service as health_keys;
 use super::schema::{Key, file, real_server, scheduler, service};
+use super::service_health::HealthReader;
 use super::settings::{CountLimits, expected};
 use crate::model::{
     DEFAULT_MAGLEV_TABLE_SIZE, FULL_SHARE, ForwardingMethod, MAX_LOAD_SCHEDULED, Protocol, RealServer,
-    RealServerHealth, Scheduler, ServiceHealth, ServiceKey, SourceHashFlags, VirtualService,
+    Scheduler, ServiceKey, SourceHashFlags, VirtualService,
 };
 
 /// Longest name of a service, in characters.
@@ -132,7 +135,19 @@ fn read_service(table: &TableReader<'_>, progress: &mut Progress) -> Option<Virt
         });
     }
 
-    let real_servers = read_real_servers(table, &surroundings, progress);
+    let checked = CheckedServers {
+        protocol,
+        all_ports: surroundings.endpoint.is_some_and(|(_, port)| port == 0),
+        forwarding: surroundings.forwarding.into_iter().collect(),
+    };
+    let health = HealthReader::read(table, &checked);
+    let mut seen = HashMap::new();
+    let real_servers = read_real_servers(table, &surroundings, &health, protocol, &mut seen, progress);
+    let sorry_server = table.table(&health_keys::SORRY_SERVER, |server| {
+        progress.real_servers.add(1, server);
+        read_real_server(server, &surroundings, &health, protocol, &mut seen)
+    });
+    let sorry_server = sorry_server.value().and_then(|(server, _)| server);
     let (scheduler, scheduler_offset) = scheduler?;
     if scheduler.is_load_scheduler() && real_servers.len() > MAX_LOAD_SCHEDULED {
         let reason = format!(
@@ -148,7 +163,13 @@ fn read_service(table: &TableReader<'_>, progress: &mut Progress) -> Option<Virt
     }
     let real_servers: Vec<RealServer> = real_servers.into_iter().flatten().collect();
     note_concerns(table, scheduler, scheduler_offset, &real_servers);
-    Some(VirtualService { key: key?, name, scheduler, real_servers, health: ServiceHealth::default() })
+    Some(VirtualService {
+        key: key?,
+        name,
+        scheduler,
+        real_servers,
+        health: health.with_sorry_server(sorry_server),
+    })
 }
 
 /// Notes an error where `thing` has been seen before; otherwise remembers its place. True for an error.
@@ -247,16 +268,21 @@ fn read_scheduler_table(table: &TableReader<'_>) -> Option<Scheduler> {
     })
 }
 
+/// Real servers of a service, and where they stand.
+type Seen = HashMap<(IpAddr, Option<u16>), usize>;
+
 /// Reads the real servers, `None` for each with an error in it.
 fn read_real_servers(
     table: &TableReader<'_>,
     surroundings: &Surroundings,
+    health: &HealthReader,
+    protocol: Option<Protocol>,
+    seen: &mut Seen,
     progress: &mut Progress,
 ) -> Vec<Option<RealServer>> {
-    let mut seen = HashMap::new();
     let servers = table.tables(&service::REAL_SERVER, |server| {
         progress.real_servers.add(1, server);
-        read_real_server(server, surroundings, &mut seen)
+        read_real_server(server, surroundings, health, protocol, seen)
     });
     servers.value().map(|(servers, _)| servers).unwrap_or_default()
 }
@@ -264,7 +290,9 @@ fn read_real_servers(
 fn read_real_server(
     table: &TableReader<'_>,
     surroundings: &Surroundings,
-    seen: &mut HashMap<(IpAddr, Option<u16>), usize>,
+    health: &HealthReader,
+    protocol: Option<Protocol>,
+    seen: &mut Seen,
 ) -> Option<RealServer> {
     let weight = table.integer(&real_server::WEIGHT).valid_or(1);
     let own_forwarding = table.word(&real_server::FORWARDING, ForwardingMethod::from_name);
@@ -272,6 +300,12 @@ fn read_real_server(
         Given::Absent => surroundings.forwarding,
         given => given.value().map(|(forwarding, _)| forwarding),
     };
+    let checked = CheckedServers {
+        protocol,
+        all_ports: surroundings.endpoint.is_some_and(|(_, port)| port == 0),
+        forwarding: forwarding.into_iter().collect(),
+    };
+    let health = health.real_server(table, forwarding, &checked);
     let (((address, port), text), offset) = table
         .text(&real_server::ADDRESS, |text| {
             let read =
@@ -300,14 +334,7 @@ fn read_real_server(
     if let Some(reason) = port_conflict(virtual_port, port, forwarding) {
         conflict(reason);
     }
-    Some(RealServer {
-        address,
-        port,
-        weight: weight?,
-        forwarding: forwarding?,
-        share: FULL_SHARE,
-        health: RealServerHealth::default(),
-    })
+    Some(RealServer { address, port, weight: weight?, forwarding: forwarding?, share: FULL_SHARE, health })
 }
 
 fn family_conflict(virtual_address: IpAddr, real: IpAddr, forwarding: ForwardingMethod) -> Option<String> {

@@ -39,6 +39,8 @@ pub(super) fn read_settings(root: &TableReader<'_>) -> (Settings, CountLimits) {
             .valid_or(default.control_socket)
             .unwrap_or_default();
         settings.metrics = table.text(&global::METRICS, metrics).valid_or(default.metrics).flatten();
+        settings.script_user =
+            super::check::optional(table.text(&global::SCRIPT_USER, super::check::name)).flatten();
         settings.log = table.text(&global::LOG, log_filter).valid_or(default.log).unwrap_or_default();
     });
     let limits = default.limits;
@@ -163,7 +165,7 @@ fn log_filter(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn interface_name(text: &str) -> Result<&str, String> {
+pub(super) fn interface_name(text: &str) -> Result<&str, String> {
     let problem = if text.len() > LONGEST_INTERFACE_NAME {
         "longer than the kernel's 15 bytes".to_owned()
     } else if text.is_empty() || text == "." || text == ".." {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lb_common::sched::maglev::TABLE_SIZES;
 
-use super::{Key, Kind, Presence, Table};
+use super::{Key, Kind, Presence, Table, health};
 use crate::model::{AttachMode, ForwardingMethod, MAX_WEIGHT, Protocol, Scheduler};
 
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
@@ -100,11 +100,19 @@ pub mod file {
         foreign: &["virtual_server", "virtual_service", "virtual", "frontend", "vip"],
         doc: "Virtual services.",
     };
+    /// `[notify]`
+    pub static NOTIFY: Key = Key {
+        name: "notify",
+        kind: Kind::Table(&super::health::notify::TABLE),
+        presence: Presence::Otherwise("changes are only logged"),
+        foreign: &["notifications", "alert", "alerts"],
+        doc: "Messages about changes of state.",
+    };
     /// The top level.
     pub static TABLE: Table = Table {
         header: "",
         doc: "Each table is described below; only `[[interface]]` has to be there.",
-        keys: &[&GLOBAL, &LIMITS, &TIMEOUTS, &INTERFACE, &SERVICE],
+        keys: &[&GLOBAL, &LIMITS, &TIMEOUTS, &INTERFACE, &NOTIFY, &SERVICE],
     };
 }
 
@@ -140,11 +148,19 @@ pub mod global {
         doc: "What is logged, in the syntax of `RUST_LOG`. A directive without a level is refused, since it is more often a \
               mistyped level than a module.",
     };
+    /// `script_user`
+    pub static SCRIPT_USER: Key = Key {
+        name: "script_user",
+        kind: Kind::Text("a name"),
+        presence: Presence::Otherwise("the daemon's own"),
+        foreign: &["user", "checker_user"],
+        doc: "User that check scripts and notification programs run as where they name none.",
+    };
     /// The table.
     pub static TABLE: Table = Table {
         header: "[global]",
         doc: "Settings of the process. A change takes effect at the next start.",
-        keys: &[&CONTROL_SOCKET, &METRICS, &LOG],
+        keys: &[&CONTROL_SOCKET, &METRICS, &LOG, &SCRIPT_USER],
     };
 }
 
@@ -255,6 +271,7 @@ pub mod interface {
 
 /// `[[service]]`
 pub mod service {
+    use super::health::service as health;
     use super::{ForwardingMethod, Key, Kind, Presence, Protocol, Scheduler, Table};
 
     /// `name`
@@ -324,7 +341,29 @@ pub mod service {
         header: "[[service]]",
         doc: "A virtual service: an address, a port and a protocol whose connections are spread over real servers. No two \
               services have all three in common.",
-        keys: &[&NAME, &ADDRESS, &PROTOCOL, &SCHEDULER, &FORWARDING, &REAL_SERVER],
+        keys: &[
+            &NAME,
+            &ADDRESS,
+            &PROTOCOL,
+            &SCHEDULER,
+            &FORWARDING,
+            &health::CHECK,
+            &health::QUORUM,
+            &health::HYSTERESIS,
+            &health::QUORUM_UP,
+            &health::QUORUM_DOWN,
+            &health::SORRY_SERVER,
+            &health::KEEP_LIVE_SERVERS,
+            &health::ALPHA,
+            &health::OMEGA,
+            &health::HA_SUSPEND,
+            &health::INHIBIT_ON_FAILURE,
+            &health::SLOW_START,
+            &health::PANIC_THRESHOLD,
+            &health::NOTIFY_UP,
+            &health::NOTIFY_DOWN,
+            &REAL_SERVER,
+        ],
     };
 }
 
@@ -367,6 +406,7 @@ pub mod scheduler {
 
 /// `[[service.real_server]]`
 pub mod real_server {
+    use super::health::real_server as health;
     use super::{ForwardingMethod, Key, Kind, MAX_WEIGHT, Presence, Table};
 
     /// `address`
@@ -404,6 +444,15 @@ pub mod real_server {
     pub static TABLE: Table = Table {
         header: "[[service.real_server]]",
         doc: "A real server of the service above it.",
-        keys: &[&ADDRESS, &WEIGHT, &FORWARDING],
+        keys: &[
+            &ADDRESS,
+            &WEIGHT,
+            &FORWARDING,
+            &health::CHECK,
+            &health::INHIBIT_ON_FAILURE,
+            &health::SLOW_START,
+            &health::NOTIFY_UP,
+            &health::NOTIFY_DOWN,
+        ],
     };
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::quantity::{format_duration, format_size};
 
+pub mod health;
 mod keys;
 
 pub use keys::{file, global, interface, limits, real_server, scheduler, service, timeouts};
@@ -53,6 +54,8 @@ pub enum Presence {
 pub enum Kind {
     /// A string that the description tells more about, such as "an absolute path".
     Text(&'static str),
+    /// A list of strings that the description tells more about.
+    Texts(&'static str),
     /// `true` or `false`.
     Boolean,
     /// An integer, bounds included.
@@ -108,7 +111,7 @@ impl fmt::Display for Kind {
     /// What an error expects, such as "an integer from 0 to 255".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(what) => f.write_str(what),
+            Self::Text(what) | Self::Texts(what) => f.write_str(what),
             Self::Boolean => f.write_str("true or false"),
             Self::Integer { min, max } => write!(f, "an integer from {min} to {max}"),
             Self::IntegerOf(numbers) => {
@@ -146,10 +149,13 @@ pub(super) fn homes(name: &str) -> Vec<String> {
                 _ => None,
             };
             if key.name == name && !table.header.is_empty() {
-                found.push(match inner {
+                let home = match inner {
                     Some(inner) => format!("{}, as {}", table.header, inner.header),
                     None => table.header.to_owned(),
-                });
+                };
+                if !found.contains(&home) {
+                    found.push(home);
+                }
             }
             if let Some(inner) = inner {
                 search(inner, name, found);
