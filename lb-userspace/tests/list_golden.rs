@@ -7,7 +7,9 @@ mod control_fake;
 use std::net::SocketAddr;
 
 use control_fake::{real_server, service, snapshot};
-use lb_userspace::cli::list::{CONNECTIONS_HEADER, Columns, TableFormat, connection_line, services_table};
+use lb_userspace::cli::list::{
+    CONNECTIONS_HEADER, Columns, TableFormat, connection_line, health_table, services_table,
+};
 use lb_userspace::control::snapshot::{ConnectionStatus, Rates, ServiceStatus, Snapshot, Traffic};
 use lb_userspace::model::{ForwardingMethod, Protocol};
 
@@ -187,4 +189,16 @@ fn a_real_server_on_the_director_itself_is_local() {
         -> 10.0.0.254:80                Local   1      0          0         \n\
         UDP  [fd00:100::1]:53 wlc\n";
     assert!(table.ends_with(expected), "{table}");
+}
+
+#[test]
+fn health_is_a_line_per_check() {
+    let expected = "\
+Prot LocalAddress:Port             Quorum  Live
+  -> RemoteAddress:Port           State Since  Weight Check    Result Took    Ago    Reason
+TCP  192.168.100.1:80              yes     1/2 (weight 100 of 1)
+  -> 10.0.1.1:80                  up    62m    100*4/16 http     pass   2.3ms   1.5s
+  -> 10.0.1.3:80                  DOWN  4.0s   100    https    FAIL   2.3ms   1.5s   status: status 503, expected 200-299
+";
+    assert_eq!(health_table(&snapshot()), expected);
 }

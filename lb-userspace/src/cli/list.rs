@@ -1,5 +1,6 @@
 //! `lvx list`: what the daemon balances, as the tables of `ipvsadm -Ln`.
 
+mod health;
 mod table;
 
 use std::io::{self, BufWriter, Write};
@@ -8,6 +9,7 @@ use std::path::Path;
 use clap::Args;
 
 use crate::control::client::{Client, ClientError};
+pub use health::health_table;
 pub use table::{CONNECTIONS_HEADER, Columns, TableFormat, connection_line, services_table};
 
 /// Arguments of `lvx list`.
@@ -22,6 +24,9 @@ pub struct ListArgs {
     /// Show the connection entries.
     #[arg(long, short = 'c')]
     pub connections: bool,
+    /// Show what the health checks say.
+    #[arg(long, conflicts_with_all = ["stats", "rate", "connections"])]
+    pub health: bool,
     /// Print JSON: everything the daemon knows, or the connection entries with --connections.
     #[arg(long)]
     pub json: bool,
@@ -84,6 +89,7 @@ pub fn run(args: &ListArgs, socket: &Path) -> Result<(), ListError> {
 pub fn print(args: &ListArgs, socket: &Path, out: &mut dyn Write) -> Result<(), ListError> {
     let mut client = Client::connect(socket)?;
     match (args.connections, args.json) {
+        (false, false) if args.health => out.write_all(health_table(&client.snapshot()?).as_bytes())?,
         (false, false) => out.write_all(services_table(&client.snapshot()?, args.format()).as_bytes())?,
         (false, true) => {
             serde_json::to_writer_pretty(&mut *out, &client.snapshot()?)?;

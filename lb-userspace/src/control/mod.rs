@@ -4,6 +4,7 @@
 //! [`crate::metrics::serve`] (Prometheus). Both call it on blocking threads, never on the event loop.
 
 pub mod client;
+pub mod health;
 pub mod protocol;
 pub mod rates;
 pub mod server;

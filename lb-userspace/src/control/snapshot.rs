@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::health::ServiceHealthStatus;
 use crate::model::{ForwardingMethod, Protocol, ServiceKey};
 
 /// Packets, bytes and connections since the start of the daemon. Inward is from the client, outward is a reply that
@@ -86,8 +87,11 @@ pub struct ServiceStatus {
     pub traffic: Traffic,
     /// Sum over the real servers.
     pub rates: Rates,
-    /// Real servers in the order of the configuration.
+    /// Real servers in the order of the configuration; failed ones that were removed are not among them.
     pub real_servers: Vec<RealServerStatus>,
+    /// What the health checks say; none where nothing is checked.
+    #[serde(default)]
+    pub health: Option<ServiceHealthStatus>,
 }
 
 /// One connection entry.

@@ -3,6 +3,7 @@
 mod clock;
 mod engine;
 mod health;
+mod health_status;
 mod run;
 mod status;
 mod sweeper;

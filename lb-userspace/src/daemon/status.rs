@@ -144,6 +144,7 @@ impl Status {
             traffic,
             rates: sum,
             real_servers,
+            health: self.health.status(&key),
         })
     }
 

@@ -74,7 +74,9 @@ pub struct ServiceState {
 }
 
 impl ServiceState {
-    fn live_weight(&self, service: &VirtualService) -> u64 {
+    /// Sum of the weights of live real servers.
+    #[must_use]
+    pub fn live_weight(&self, service: &VirtualService) -> u64 {
         let live = |server: &RealServer| {
             let state = self.servers.get(&server_key(server)).filter(|state| state.is_up())?;
             Some(u64::from(state.weight(server)))
@@ -118,6 +120,12 @@ impl Supervisor {
     #[must_use]
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The configuration of a service.
+    #[must_use]
+    pub fn configured(&self, key: &ServiceKey) -> Option<&VirtualService> {
+        self.places.get(key).and_then(|place| self.model.services.get(*place))
     }
 
     /// The state of a service.

@@ -3,7 +3,7 @@
 use super::family::{Kind, Metric, Samples};
 use crate::control::snapshot::{NamedCount, RealServerStatus, ServiceStatus, Snapshot, TableFill, Traffic};
 
-const SERVICE: &[&str] = &["service", "address", "protocol"];
+pub(super) const SERVICE: &[&str] = &["service", "address", "protocol"];
 const SERVICE_DIRECTION: &[&str] = &["service", "address", "protocol", "direction"];
 const REAL_SERVER: &[&str] = &["service", "address", "protocol", "real_server"];
 const REAL_SERVER_DIRECTION: &[&str] = &["service", "address", "protocol", "real_server", "direction"];
@@ -201,7 +201,7 @@ fn service_address(service: &ServiceStatus) -> String {
     std::net::SocketAddr::new(service.key.address, service.key.port).to_string()
 }
 
-fn per_service(snapshot: &Snapshot, mut push: impl FnMut(&ServiceStatus, [&str; 3])) {
+pub(super) fn per_service(snapshot: &Snapshot, mut push: impl FnMut(&ServiceStatus, [&str; 3])) {
     for service in &snapshot.services {
         let protocol = service.key.protocol.to_string();
         push(service, [&service.name, &service_address(service), &protocol]);

@@ -5,6 +5,7 @@
 
 mod declared;
 mod family;
+mod health;
 mod http;
 mod ipvs;
 mod reference;
@@ -15,5 +16,5 @@ pub use reference::reference;
 
 /// All metrics in the order in which they are exported and documented.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
-    declared::METRICS.iter().chain(ipvs::METRICS)
+    declared::METRICS.iter().chain(health::METRICS).chain(ipvs::METRICS)
 }

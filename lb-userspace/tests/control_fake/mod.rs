@@ -7,6 +7,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lb_userspace::control::StatusSource;
+use lb_userspace::control::health::{
+    CheckRunStatus, CheckStatus, RealServerHealthStatus, ServiceHealthStatus,
+};
 use lb_userspace::control::snapshot::{
     ConnectionStatus, InterfaceStatus, NamedCount, NextHopStatus, Rates, RealServerStatus, ServiceStatus,
     Snapshot, TableFill, Traffic,
@@ -79,6 +82,33 @@ pub(crate) fn service(name: &str, protocol: Protocol, address: &str) -> ServiceS
         traffic: Traffic::default(),
         rates: Rates::default(),
         real_servers: Vec::new(),
+        health: None,
+    }
+}
+
+fn check(kind: &str, last: Result<Option<&str>, &str>, failures: &[NamedCount]) -> CheckStatus {
+    CheckStatus {
+        kind: kind.to_owned(),
+        passing: last.is_ok(),
+        last: Some(CheckRunStatus {
+            ago_ms: 1500,
+            duration_us: 2345,
+            failure: last.err().map(str::to_owned),
+            warning: last.ok().flatten().map(str::to_owned),
+        }),
+        passes: 12,
+        failures: failures.to_vec(),
+    }
+}
+
+fn checked(address: &str, since: u64, check: CheckStatus) -> RealServerHealthStatus {
+    RealServerHealthStatus {
+        address: address.parse().unwrap(),
+        up: check.passing,
+        since,
+        weight: 100,
+        share: if check.passing { 4 } else { 16 },
+        checks: vec![check],
     }
 }
 
@@ -100,6 +130,25 @@ pub(crate) fn snapshot() -> Snapshot {
     own.local = true;
     web.real_servers = vec![first, real_server("10.0.1.2:8080", ForwardingMethod::Nat, 0), own];
     let count = |name: &str, count| NamedCount { name: name.to_owned(), count };
+    web.health = Some(ServiceHealthStatus {
+        quorum: true,
+        live_weight: 100,
+        quorum_weight: 1,
+        live: 1,
+        configured: 2,
+        panic: false,
+        suspended: false,
+        sorry_server: Some("10.0.9.9:80".parse().unwrap()),
+        sorry_server_active: false,
+        real_servers: vec![
+            checked("10.0.1.1:80", 3725, check("http", Ok(None), &[])),
+            checked(
+                "10.0.1.3:80",
+                4,
+                check("https", Err("status: status 503, expected 200-299"), &[count("status", 7)]),
+            ),
+        ],
+    });
     Snapshot {
         version: "9.8.7".to_owned(),
         uptime: 61,
