@@ -115,6 +115,8 @@ pub struct Lab {
     director: Namespace,
     real_servers: Vec<RealServer>,
     processes: Vec<Process>,
+    /// nginx of each real server, where it runs.
+    webs: Vec<Option<Process>>,
     download: Vec<u8>,
     kept: bool,
 }
@@ -158,6 +160,7 @@ impl Lab {
             director: named("director"),
             real_servers: (1..=wanted.real_servers).map(real_server).collect(),
             processes: Vec::new(),
+            webs: Vec::new(),
             download: Vec::new(),
             kept: false,
             prefix,
@@ -187,7 +190,7 @@ impl Lab {
         for (server, web) in self.real_servers.iter().zip(&webs) {
             web::wait(web, &server.host, &HTTP_PORTS, &folder.join(&server.name))?;
         }
-        self.processes.append(&mut webs);
+        self.webs = webs.into_iter().map(Some).collect();
         Ok(())
     }
 
@@ -288,6 +291,42 @@ impl Lab {
         fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
     }
 
+    /// Starts another nginx, such as one on the director; it answers like that of a real server and ends with the returned
+    /// process.
+    ///
+    /// # Errors
+    /// When nginx does not answer on every port.
+    pub fn serve_web(&self, host: &Namespace, name: &str, ports: &[u16]) -> Result<Process> {
+        let (own, folder) = (self.folder().join(name), self.folder());
+        let web = web::start(host, name, ports, &own, &folder)?;
+        web::wait(&web, host, ports, &own)?;
+        Ok(web)
+    }
+
+    /// Ends nginx on the real server with this number, as if it had crashed.
+    ///
+    /// # Errors
+    /// When it runs no longer.
+    pub fn stop_web(&mut self, number: usize) -> Result<()> {
+        let place = self.webs.get_mut(number - 1).context("no such real server")?;
+        let web = place.take().context("it is stopped already")?;
+        web.end();
+        Ok(())
+    }
+
+    /// Starts nginx on the real server with this number again.
+    ///
+    /// # Errors
+    /// When nginx does not answer on every port.
+    pub fn start_web(&mut self, number: usize) -> Result<()> {
+        let server = self.rs(number);
+        let web = self.serve_web(&server.host, &server.name, &HTTP_PORTS)?;
+        if let Some(place) = self.webs.get_mut(number - 1) {
+            *place = Some(web);
+        }
+        Ok(())
+    }
+
     /// Lets the lab stand when this process has ended, and gives the prefix for [`Lab::remove`].
     ///
     /// # Errors
@@ -295,7 +334,7 @@ impl Lab {
     pub fn keep(mut self) -> Result<String> {
         cleanup::keep(&self.prefix)?;
         self.kept = true;
-        for process in self.processes.drain(..) {
+        for process in self.processes.drain(..).chain(self.webs.drain(..).flatten()) {
             process.leave_running();
         }
         Ok(self.prefix.clone())
@@ -308,10 +347,11 @@ impl Drop for Lab {
             return;
         }
         // All at once, and only then the waiting.
-        for process in &self.processes {
+        for process in self.processes.iter().chain(self.webs.iter().flatten()) {
             process.signal(libc::SIGTERM);
         }
         self.processes.clear();
+        self.webs.clear();
         if let Err(error) = cleanup::remove(&self.prefix) {
             eprintln!("lab {} is not removed: {error:#}", self.prefix);
         }

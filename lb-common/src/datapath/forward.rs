@@ -38,10 +38,10 @@ pub(super) fn forward<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     packet: &Packet,
+    server: &RealServer,
     slot: u32,
     reverse: bool,
 ) -> Verdict {
-    let Some(server) = tables.real_server(slot) else { return drop(tables, DropReason::Internal) };
     if let Some(traffic) = tables.traffic(slot) {
         if reverse {
             traffic.outward(u64::from(packet.length));

@@ -30,7 +30,7 @@ pub use sweep::{SweepOutcome, TimeoutTable, sweep_bucket};
 pub use tables::{ConnectionTables, Route, SchedulerTables, Tables};
 pub use verdict::{Verdict, VerdictKind};
 
-use crate::layout::{Event, HotWord};
+use crate::layout::{DropReason, Event, HotWord, Method};
 use track::{Decision, track};
 
 /// Runs a frame through the pipeline. The frame is changed only if the verdict is to forward it or to pass it as a
@@ -43,11 +43,18 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     };
     let hash = flow_hash(&packet.key, tables.geometry().seed);
     let word = connection::established(tables, hash);
-    if word.0 != 0 && !packet.changes_state() {
-        return forward::forward(frame, tables, &packet, word.slot(), word.has(HotWord::REVERSE));
+    if word.0 != 0
+        && !packet.changes_state()
+        && let Some(server) = tables.real_server(word.slot())
+        && server.method() != Method::Removed
+    {
+        return forward::forward(frame, tables, &packet, server, word.slot(), word.has(HotWord::REVERSE));
     }
     match track(tables, &packet, hash) {
-        Decision::Forward { slot, reverse } => forward::forward(frame, tables, &packet, slot, reverse),
+        Decision::Forward { slot, reverse } => match tables.real_server(slot) {
+            Some(server) => forward::forward(frame, tables, &packet, server, slot, reverse),
+            None => verdict::drop(tables, DropReason::Internal),
+        },
         Decision::Pass(reason) => verdict::pass(tables, reason),
         Decision::Drop(reason) => verdict::drop(tables, reason),
     }
