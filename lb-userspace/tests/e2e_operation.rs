@@ -3,8 +3,9 @@
 mod director;
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use director::{Director, configuration, url};
+use director::{Director, SOON, configuration, url};
 use lab::Lab;
 
 #[test]
@@ -55,4 +56,40 @@ fn udp_entries_expire_and_generic_mode_forwards() {
     let entries = director.list(&["--connections"]).expect("connections");
     assert!(entries.lines().any(|line| line.starts_with("UDP")), "{entries}");
     director.wait("end of the UDP entry", |snapshot| snapshot.services[1].real_servers[0].inactive == 0);
+}
+
+#[test]
+fn a_prometheus_beside_the_director_scrapes_it() {
+    let lab = Lab::builder().real_servers(2).build().expect("lab");
+    let director = Director::start(&lab, &configuration(&lab, "", &[(1, 1), (2, 1)]));
+    let file = lab.folder().join("prometheus.yml");
+    let scrape = "global: {scrape_interval: 500ms, scrape_timeout: 500ms}\n\
+                  scrape_configs:\n  - job_name: lvx\n    static_configs: [{targets: ['127.0.0.1:9464']}]\n";
+    std::fs::write(&file, scrape).expect("Prometheus's configuration");
+    let words = [
+        "prometheus".to_owned(),
+        format!("--config.file={}", file.display()),
+        format!("--storage.tsdb.path={}", lab.folder().join("data").display()),
+        "--web.listen-address=127.0.0.1:9090".to_owned(),
+    ];
+    let log = lab.folder().join("prometheus.log");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let prometheus = lab.director().spawn(&words, &log).expect("prometheus starts");
+    for _ in 0..6 {
+        lab.client().fetch(&url(&lab, "/whoami")).expect("an answer");
+    }
+    let value_of = |expression: &str| -> Option<String> {
+        let address = format!("http://127.0.0.1:9090/api/v1/query?query={expression}");
+        let answer: serde_json::Value = serde_json::from_slice(&lab.director().fetch(&address).ok()?).ok()?;
+        answer["data"]["result"][0]["value"][1].as_str().map(str::to_owned)
+    };
+    let started = Instant::now();
+    let query = format!("lvx_real_server_connections_total%7Breal_server=%22{}:80%22%7D", lab.rs(2).v4);
+    while value_of(&query).as_deref() != Some("3") {
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        assert!(prometheus.is_running() && started.elapsed() < SOON * 2, "Prometheus says:\n{said}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(value_of("up").as_deref(), Some("1"));
+    drop(director);
 }
