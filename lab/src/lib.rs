@@ -25,6 +25,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -116,7 +117,7 @@ pub struct Lab {
     real_servers: Vec<RealServer>,
     processes: Vec<Process>,
     /// nginx of each real server, where it runs.
-    webs: Vec<Option<Process>>,
+    webs: Vec<Mutex<Option<Process>>>,
     download: Vec<u8>,
     kept: bool,
 }
@@ -190,7 +191,7 @@ impl Lab {
         for (server, web) in self.real_servers.iter().zip(&webs) {
             web::wait(web, &server.host, &HTTP_PORTS, &folder.join(&server.name))?;
         }
-        self.webs = webs.into_iter().map(Some).collect();
+        self.webs = webs.into_iter().map(|web| Mutex::new(Some(web))).collect();
         Ok(())
     }
 
@@ -303,28 +304,33 @@ impl Lab {
         Ok(web)
     }
 
-    /// Ends nginx on the real server with this number, as if it had crashed.
+    /// Ends nginx on the real server with this number, as if it had crashed: its connections are reset.
     ///
     /// # Errors
-    /// When it runs no longer.
-    pub fn stop_web(&mut self, number: usize) -> Result<()> {
-        let place = self.webs.get_mut(number - 1).context("no such real server")?;
-        let web = place.take().context("it is stopped already")?;
-        web.end();
+    /// When it does not run.
+    pub fn stop_web(&self, number: usize) -> Result<()> {
+        let web = self.web(number)?.take().context("nginx does not run")?;
+        web.signal(libc::SIGKILL);
+        drop(web);
         Ok(())
     }
 
     /// Starts nginx on the real server with this number again.
     ///
     /// # Errors
-    /// When nginx does not answer on every port.
-    pub fn start_web(&mut self, number: usize) -> Result<()> {
+    /// When it runs already or does not answer on every port.
+    pub fn start_web(&self, number: usize) -> Result<()> {
+        let mut place = self.web(number)?;
+        ensure!(place.is_none(), "nginx runs already");
         let server = self.rs(number);
-        let web = self.serve_web(&server.host, &server.name, &HTTP_PORTS)?;
-        if let Some(place) = self.webs.get_mut(number - 1) {
-            *place = Some(web);
-        }
+        *place = Some(self.serve_web(&server.host, &server.name, &HTTP_PORTS)?);
         Ok(())
+    }
+
+    fn web(&self, number: usize) -> Result<MutexGuard<'_, Option<Process>>> {
+        let web =
+            number.checked_sub(1).and_then(|index| self.webs.get(index)).context("no such real server")?;
+        Ok(web.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Lets the lab stand when this process has ended, and gives the prefix for [`Lab::remove`].
@@ -334,7 +340,9 @@ impl Lab {
     pub fn keep(mut self) -> Result<String> {
         cleanup::keep(&self.prefix)?;
         self.kept = true;
-        for process in self.processes.drain(..).chain(self.webs.drain(..).flatten()) {
+        let webs =
+            self.webs.drain(..).filter_map(|web| web.into_inner().unwrap_or_else(PoisonError::into_inner));
+        for process in self.processes.drain(..).chain(webs) {
             process.leave_running();
         }
         Ok(self.prefix.clone())
@@ -347,11 +355,13 @@ impl Drop for Lab {
             return;
         }
         // All at once, and only then the waiting.
-        for process in self.processes.iter().chain(self.webs.iter().flatten()) {
+        let webs =
+            self.webs.drain(..).filter_map(|web| web.into_inner().unwrap_or_else(PoisonError::into_inner));
+        self.processes.extend(webs);
+        for process in &self.processes {
             process.signal(libc::SIGTERM);
         }
         self.processes.clear();
-        self.webs.clear();
         if let Err(error) = cleanup::remove(&self.prefix) {
             eprintln!("lab {} is not removed: {error:#}", self.prefix);
         }

@@ -18,17 +18,23 @@ pub(crate) struct Director<'a> {
 }
 
 impl<'a> Director<'a> {
+    /// Starts the daemon and waits until it forwards.
     pub(crate) fn start(lab: &'a Lab, configuration: &str) -> Self {
-        std::fs::write(Self::file(lab), configuration).expect("configuration file");
-        let file = Self::file(lab);
-        let words = [env!("CARGO_BIN_EXE_lvx"), "run", "--config", &file.to_string_lossy()];
-        let daemon = lab.director().spawn(&words, &Self::log_file(lab)).expect("lvx starts");
-        let director = Self { lab, daemon };
+        let director = Self::launch(lab, configuration);
         director.wait("every next hop", |snapshot| {
             let mut servers = snapshot.services.iter().flat_map(|service| &service.real_servers);
             servers.all(|server| server.local || server.next_hop.is_some())
         });
         director
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn launch(lab: &'a Lab, configuration: &str) -> Self {
+        std::fs::write(Self::file(lab), configuration).expect("configuration file");
+        let file = Self::file(lab);
+        let words = [env!("CARGO_BIN_EXE_lvx"), "run", "--config", &file.to_string_lossy()];
+        let daemon = lab.director().spawn(&words, &Self::log_file(lab)).expect("lvx starts");
+        Self { lab, daemon }
     }
 
     pub(crate) fn file(lab: &Lab) -> PathBuf {
