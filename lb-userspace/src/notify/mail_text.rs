@@ -99,6 +99,7 @@ fn summary<'a>(events: impl Iterator<Item = &'a Event>, left_out: usize) -> Stri
 mod tests {
     use super::super::event::tests::{real_server, service};
     use super::*;
+    use crate::model::{Protocol, ServiceKey};
 
     fn text(events: &[Event], left_out: usize) -> Text {
         Text::new("lb1", events.iter(), left_out)
@@ -142,5 +143,49 @@ mod tests {
         let found = Text::new("lb\r\nBcc: a@b", [event].iter(), 0);
         assert_eq!(found.body.lines().count(), 1);
         assert!(!found.subject.contains(['\r', '\n']));
+    }
+
+    /// The event that keepalived wrote this line for.
+    fn event_of(line: &str) -> Event {
+        let state = if line.ends_with(" UP") { State::Up } else { State::Down };
+        let endpoint = |word: &str| {
+            let (address, rest) = word[1..].split_once(']').unwrap();
+            let port = rest.strip_prefix(":tcp:").unwrap().parse().unwrap();
+            std::net::SocketAddr::new(address.parse().unwrap(), port)
+        };
+        let key = |word: &str| ServiceKey {
+            protocol: Protocol::Tcp,
+            address: endpoint(word).ip(),
+            port: endpoint(word).port(),
+        };
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut event = if words[0] == "RS" { real_server(state) } else { service(state) };
+        match &mut event.change {
+            Change::RealServer(change) => {
+                (change.real_server, change.service) = (endpoint(words[1]), key(words[2]));
+            }
+            Change::Service(change) => change.service = key(words[1]),
+        }
+        event
+    }
+
+    #[test]
+    fn lines_and_subjects_are_those_of_keepalived() {
+        let recording = include_str!("../../tests/notify/keepalived.txt");
+        let (lines, subjects) = recording.split_once("## mail\n").unwrap();
+        let lines: Vec<&str> = lines.split_once("## fifo\n").unwrap().1.lines().collect();
+        let mut expected: Vec<&str> =
+            subjects.lines().map(|line| line.strip_prefix("Subject: ").unwrap()).collect();
+        let mut found = Vec::new();
+        for line in &lines {
+            let event = event_of(line);
+            assert_eq!(event.fifo_line(), format!("{line}\n"));
+            found.push(Text::new("lab", [event].iter(), 0).subject);
+        }
+        assert_eq!(lines.len(), 8);
+        // Its mails overtake one another.
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected);
     }
 }

@@ -188,3 +188,121 @@ fn trust(authorities: RootCertStore) -> Option<TlsConnector> {
     let config = config.ok()?.with_root_certificates(authorities).with_no_client_auth();
     Some(TlsConnector::from(Arc::new(config)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use rustls::ServerConfig;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        for (url, host, port, authority, path) in [
+            ("http://192.0.2.1/x?y=1", "192.0.2.1", 80, "192.0.2.1", "/x?y=1"),
+            ("https://hooks.example.org", "hooks.example.org", 443, "hooks.example.org", "/"),
+            ("http://[2001:db8::1]:8080/", "2001:db8::1", 8080, "[2001:db8::1]:8080", "/"),
+        ] {
+            let target = Target::parse(url).unwrap();
+            assert_eq!((&*target.host, target.port), (host, port), "{url}");
+            assert_eq!((&*target.authority, &*target.path), (authority, path), "{url}");
+            assert_eq!(target.server_name.is_some(), url.starts_with("https"));
+        }
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_used_are_errors_that_name_them() {
+        for (url, why) in [
+            ("", "is no address"),
+            ("http://a b/", "is no address"),
+            ("ftp://example.org/", "has to begin with"),
+            ("example.org", "has to begin with"),
+            ("/x", "has to begin with"),
+            ("http://user:secret@example.org/", "user name"),
+            ("http://example.org:99999/", "no valid port"),
+        ] {
+            let said = Target::parse(url).unwrap_err().to_string();
+            assert!(said.contains(why) && said.contains(&format!("{url:?}")), "{said}");
+        }
+    }
+
+    /// A certificate for 127.0.0.1 that is its own authority.
+    fn certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("certificate"), folder.path().join("key"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+            .args(["-days", "2", "-subj", "/CN=lvx", "-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .expect("openssl is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let key = PrivateKeyDer::from_pem_slice(&fs::read(key).unwrap()).unwrap();
+        (CertificateDer::from_pem_slice(&fs::read(certificate).unwrap()).unwrap(), key)
+    }
+
+    #[tokio::test]
+    async fn https_is_spoken_to_servers_that_are_trusted_and_to_no_others() {
+        let (certificate, key) = certificate();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let mut requests = Vec::new();
+            for _ in 0..2 {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut request = String::new();
+                while !request.ends_with("{\"a\":1}") {
+                    let mut block = [0; 1024];
+                    let length = stream.read(&mut block).await.unwrap();
+                    assert_ne!(length, 0, "{request}");
+                    request.push_str(std::str::from_utf8(&block[..length]).unwrap());
+                }
+                stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+                requests.push(request);
+            }
+            requests
+        });
+
+        let target = Target::parse(&format!("https://{address}/hook")).unwrap();
+        let body = Bytes::from_static(b"{\"a\":1}");
+        let nobody = trust(RootCertStore::empty());
+        let said = target.post(body.clone(), nobody.as_ref()).await.unwrap_err();
+        assert!(said.starts_with("tls: "), "{said}");
+        let mut authorities = RootCertStore::empty();
+        authorities.add(certificate).unwrap();
+        target.post(body, trust(authorities).as_ref()).await.unwrap();
+
+        let requests = server.await.unwrap();
+        assert_eq!(requests.len(), 1);
+        let (head, _) = requests[0].split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("POST /hook HTTP/1.1\r\n"), "{head}");
+        let lower = head.to_lowercase();
+        for field in [
+            &format!("host: {address}"),
+            "content-type: application/json",
+            "content-length: 7",
+            "connection: close",
+        ] {
+            assert!(lower.contains(field), "{head}");
+        }
+    }
+}

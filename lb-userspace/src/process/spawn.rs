@@ -131,8 +131,7 @@ struct Running {
 impl Running {
     /// Waits for the end, and reads meanwhile. May be dropped and called again.
     async fn finish(&mut self) -> io::Result<Finished> {
-        loop {
-            let Some(pidfd) = &self.pidfd else { break };
+        while let Some(pidfd) = &self.pidfd {
             let Some(reader) = &self.reader else {
                 let _ = pidfd.readable().await?;
                 break;
