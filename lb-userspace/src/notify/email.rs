@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Message};
+use lettre::address::Envelope;
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox, Message};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
@@ -24,6 +25,9 @@ const DIGEST: Duration = Duration::from_secs(1);
 const PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(30)];
 /// Port of SMTP (IANA) where the operator gives none.
 const SMTP_PORT: u16 = 25;
+
+/// Longest line without its end (RFC 5322, 2.1.1).
+const LONGEST_LINE: usize = 998;
 
 /// Tells mails of the same millisecond apart.
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -55,6 +59,9 @@ impl Mailer {
             return Err(NotifyError::EmailReceivers);
         }
         let from = mailbox(&email.from)?;
+        if let Some(helo) = email.helo.as_ref().filter(|helo| !is_host(helo)) {
+            return Err(NotifyError::EmailHelo { helo: helo.clone() });
+        }
         let (helo, timeout) = (email.helo.clone(), email.timeout);
         Ok(Self { host, port, from, to, helo, timeout, router })
     }
@@ -76,16 +83,21 @@ impl Mailer {
         for to in &self.to {
             builder = builder.to(to.clone());
         }
-        builder.body(text.body)
+        builder.body(encoded(text.body))
     }
 
-    async fn deliver(&self, message: &Message, helo: &str) -> Result<(), Failed> {
+    /// One try for these receivers. The server takes the mail for all of them or for none.
+    async fn send(&self, message: &Message, to: &[Mailbox], helo: &str) -> Result<(), Failed> {
+        let to = to.iter().map(|each| each.email.clone()).collect();
+        let envelope = Envelope::new(Some(self.from.email.clone()), to)
+            .map_err(|error| Failed { permanent: true, reason: error.to_string() })?;
         let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(self.host.as_str())
             .port(self.port)
             .hello_name(ClientId::Domain(helo.to_owned()))
             .timeout(Some(self.timeout))
             .build();
-        match tokio::time::timeout(self.timeout, transport.send(message.clone())).await {
+        let bytes = message.formatted();
+        match tokio::time::timeout(self.timeout, transport.send_raw(&envelope, &bytes)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(Failed { permanent: error.is_permanent(), reason: whole(&error) }),
             Err(_) => Err(Failed {
@@ -93,6 +105,24 @@ impl Mailer {
                 reason: format!("not delivered within {} s", self.timeout.as_secs_f64()),
             }),
         }
+    }
+
+    /// As [`Self::send`], for all receivers; one whom the server refuses does not keep it from the others.
+    async fn send_to_all(&self, message: &Message, helo: &str) -> Result<(), Failed> {
+        let failed = match self.send(message, &self.to, helo).await {
+            Err(failed) if failed.permanent && self.to.len() > 1 => failed,
+            other => return other,
+        };
+        let mut result = Err(failed);
+        for to in &self.to {
+            match self.send(message, std::slice::from_ref(to), helo).await {
+                Ok(()) => result = Ok(()),
+                Err(failed) => {
+                    tracing::warn!("mail by {} to {}: {}", self.host, to.email, failed.reason);
+                }
+            }
+        }
+        result
     }
 }
 
@@ -128,7 +158,7 @@ async fn deliver(mailer: &Mailer, items: &[Item], left_out: usize, helo: &str) -
     let message = mailer.message(items, left_out, helo).map_err(|error| error.to_string())?;
     let mut pauses = PAUSES.iter();
     loop {
-        let failed = match mailer.deliver(&message, helo).await {
+        let failed = match mailer.send_to_all(&message, helo).await {
             Ok(()) => return Ok(()),
             Err(failed) => failed,
         };
@@ -140,6 +170,16 @@ async fn deliver(mailer: &Mailer, items: &[Item], left_out: usize, helo: &str) -
             _ => return Err(failed.reason),
         }
     }
+}
+
+/// The body as it is where SMTP can carry it, so that simple filters can read it; the library would encode lines longer
+/// than 76 characters, and does so with what is not ASCII.
+fn encoded(body: String) -> Body {
+    if body.is_ascii() && body.lines().all(|line| line.len() <= LONGEST_LINE) {
+        let lines = body.replace('\n', "\r\n").into_bytes();
+        return Body::dangerous_pre_encoded(lines, ContentTransferEncoding::SevenBit);
+    }
+    Body::new(body)
 }
 
 /// An error with its causes.
@@ -163,6 +203,11 @@ async fn own_name() -> String {
     }
 }
 
+/// Whether this may be a name or an address, and has nothing in it that would end a line or a word of SMTP.
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|each| each.is_ascii_alphanumeric() || "-_.:[]".contains(each))
+}
+
 /// Splits `host`, `host:port`, `[v6]` or `[v6]:port`.
 fn host_and_port(server: &str) -> Option<(String, u16)> {
     let (host, port) = if let Some(rest) = server.strip_prefix('[') {
@@ -175,9 +220,8 @@ fn host_and_port(server: &str) -> Option<(String, u16)> {
             None => (server, None),
         }
     };
-    let is_name = |text: &str| text.chars().all(|each| each.is_ascii_alphanumeric() || "-_.:".contains(each));
     let port = port.map_or(Some(SMTP_PORT), |port| port.parse().ok().filter(|port| *port != 0))?;
-    (!host.is_empty() && is_name(host)).then(|| (host.to_owned(), port))
+    is_host(host).then(|| (host.to_owned(), port))
 }
 
 #[cfg(test)]
@@ -210,11 +254,24 @@ mod tests {
     }
 
     #[test]
+    fn lines_stay_whole_unless_they_are_too_long_or_not_ascii() {
+        let line = "x".repeat(LONGEST_LINE);
+        assert_eq!(encoded(format!("{line}\n")).into_vec(), format!("{line}\r\n").into_bytes());
+        for text in [format!("{line}x\n"), "\u{e9}\n".to_owned()] {
+            let body = encoded(text).into_vec();
+            assert!(body.is_ascii() && body.split(|byte| *byte == b'\n').all(|line| line.len() <= 78));
+        }
+    }
+
+    #[test]
     fn what_is_no_address_is_an_error_that_names_it() {
         let said = |email: Email| Mailer::new(&email, "lb1".into()).unwrap_err().to_string();
         assert!(said(email("h:25", "lvx@example.org", &["ops"])).contains("\"ops\""));
         assert!(said(email("h:25", "a@b\r\nBcc: c@d", &["ops@example.org"])).contains("Bcc"));
         assert!(said(email("h h:25", "lvx@example.org", &["ops@example.org"])).contains("\"h h:25\""));
         assert!(said(email("h", "lvx@example.org", &[])).contains("no receiver"));
+        let mut two_lines = email("h", "lvx@example.org", &["ops@example.org"]);
+        two_lines.helo = Some("a\r\nMAIL".to_owned());
+        assert!(said(two_lines).contains("MAIL"));
     }
 }

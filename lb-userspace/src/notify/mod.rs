@@ -60,6 +60,12 @@ pub enum NotifyError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The name for HELO is none.
+    #[error("{helo:?} is no name for HELO")]
+    EmailHelo {
+        /// What was given.
+        helo: String,
+    },
     /// Mail would go to nobody.
     #[error("mail has no receiver")]
     EmailReceivers,
