@@ -10,3 +10,5 @@ pub mod health;
 pub mod metrics;
 pub mod model;
 pub mod nexthop;
+pub mod notify;
+pub mod process;

@@ -28,13 +28,15 @@ struct Program {
 }
 
 /// What the demo and the tests run beside LVX.
-const LAB: [Program; 6] = [
+const LAB: [Program; 8] = [
     Program { name: "ip", packages: &["iproute2"] },
     Program { name: "ethtool", packages: &["ethtool"] },
     Program { name: "nginx", packages: &["nginx-light", "nginx"] },
     Program { name: "curl", packages: &["curl"] },
     Program { name: "tcpdump", packages: &["tcpdump"] },
     Program { name: "prometheus", packages: &["prometheus"] },
+    Program { name: "openssl", packages: &["openssl"] },
+    Program { name: "aiosmtpd", packages: &["python3-aiosmtpd"] },
 ];
 
 /// bpf-linker links LLVM's C++ code.
