@@ -68,6 +68,7 @@ fn every_key_reaches_the_model() {
         control_socket: PathBuf::from("/tmp/lvx.sock"),
         metrics: Some("[::]:9000".parse().expect("test address")),
         log: "debug".to_owned(),
+        router_id: None,
         script_user: None,
         limits: Limits {
             connections: 2 << 20,

@@ -148,7 +148,13 @@ struct Bench {
 impl Bench {
     fn new(health: ServiceHealth, servers: Vec<RealServer>) -> Self {
         let now = Instant::now();
-        Self { supervisor: Supervisor::new(model(health, servers), now, SystemTime::now()), now }
+        let mut bench =
+            Self { supervisor: Supervisor::new(model(health.clone(), servers), now, SystemTime::now()), now };
+        // A quorum that is there from the start is told, as keepalived does it.
+        let expected = if health.alpha { Vec::new() } else { vec!["quorum true"] };
+        let events = bench.events();
+        assert_eq!(events.iter().map(|event| &event[..11]).collect::<Vec<_>>(), expected);
+        bench
     }
 
     fn reload(&mut self, health: ServiceHealth, servers: Vec<RealServer>) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::check::{absolute_path, host_name, optional};
+use super::error::Problem;
 use super::reader::{Given, TableReader};
 use super::schema::file;
 use super::schema::health::{email, notify};
@@ -24,17 +25,14 @@ pub(super) fn read_notifications(root: &TableReader<'_>) -> Notifications {
 }
 
 fn webhook(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    match rest {
-        Some(rest)
-            if !rest.is_empty()
-                && !rest.starts_with('/')
-                && text.bytes().all(|byte| byte.is_ascii_graphic()) =>
-        {
-            Ok(text.to_owned())
-        }
-        _ => Err("not an address that begins with \"http://\" or \"https://\"".to_owned()),
-    }
+    valid(&Notifications { webhooks: vec![text.to_owned()], ..Notifications::default() })?;
+    Ok(text.to_owned())
+}
+
+/// What the sender itself has to say.
+fn valid(notifications: &Notifications) -> Result<(), String> {
+    crate::notify::validate(notifications)
+        .map_err(|errors| errors.first().map(ToString::to_string).unwrap_or_default())
 }
 
 fn read_email(table: &TableReader<'_>) -> Option<Email> {
@@ -43,7 +41,15 @@ fn read_email(table: &TableReader<'_>) -> Option<Email> {
     let to = table.texts(&email::TO, |text| mail_address(text, "a mail address")).value();
     let helo = optional(table.text(&email::HELO, host_name));
     let timeout = table.duration(&email::TIMEOUT).valid_or(Duration::from_secs(30));
-    Some(Email { server: server?, from: from?.0, to: to?.0, helo: helo?, timeout: timeout? })
+    let email = Email { server: server?, from: from?.0, to: to?.0, helo: helo?, timeout: timeout? };
+    if let Err(reason) = valid(&Notifications { email: Some(email.clone()), ..Notifications::default() }) {
+        table.report.problem(
+            table.offset,
+            table.path,
+            Problem::Invalid { value: "the mail".to_owned(), reason },
+        );
+    }
+    Some(email)
 }
 
 /// Only what could break the envelope is refused; the mail server knows better what an address is.

@@ -39,6 +39,8 @@ pub(super) fn read_settings(root: &TableReader<'_>) -> (Settings, CountLimits) {
             .valid_or(default.control_socket)
             .unwrap_or_default();
         settings.metrics = table.text(&global::METRICS, metrics).valid_or(default.metrics).flatten();
+        settings.router_id =
+            super::check::optional(table.text(&global::ROUTER_ID, super::check::name)).flatten();
         settings.script_user =
             super::check::optional(table.text(&global::SCRIPT_USER, super::check::name)).flatten();
         settings.log = table.text(&global::LOG, log_filter).valid_or(default.log).unwrap_or_default();

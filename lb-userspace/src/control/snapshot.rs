@@ -165,4 +165,20 @@ pub struct Snapshot {
     pub passes: Vec<NamedCount>,
     /// Events that are neither, such as connection entries evicted; every event is present.
     pub events: Vec<NamedCount>,
+    /// Notifications by channel; every channel is present.
+    #[serde(default)]
+    pub notifications: Vec<NotificationCounts>,
+}
+
+/// What became of the notifications of a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationCounts {
+    /// `fifo`, `email`, `webhook` or `program`.
+    pub channel: String,
+    /// Delivered; for programs: ended with exit code 0.
+    pub sent: u64,
+    /// Given up after the last try.
+    pub failed: u64,
+    /// Not tried, because a queue was full.
+    pub dropped: u64,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Mutex;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
@@ -11,8 +11,12 @@ use super::run::{Daemon, RunError};
 use super::status::lock;
 use crate::apply::PlanError;
 use crate::daemon::EngineError;
-use crate::health::{CheckChange, HealthEvent, Runner, Supervisor, socket_address};
+use crate::health::{CheckChange, HealthEvent, Runner, Supervisor, server_key, socket_address};
 use crate::model::{FULL_SHARE, Model, ServiceKey};
+use crate::notify::{Change, Event, RealServerChange, ServiceChange, State};
+
+/// How long the end of the daemon waits for notifications.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The checks and what they say.
 #[derive(Debug)]
@@ -34,6 +38,7 @@ impl Daemon {
     /// everything is as before.
     pub(super) async fn configure(&mut self, model: &Model) -> Result<(), RunError> {
         let now = Instant::now();
+        self.status.notifier.reconfigure(&model.notifications, &router(model))?;
         let mut next = lock(&self.status.health.supervisor).clone();
         next.configure(model.clone(), now, SystemTime::now());
         let effective = next.effective(now);
@@ -86,30 +91,67 @@ impl Daemon {
     fn tell(&self) {
         let mut supervisor = lock(&self.status.health.supervisor);
         while let Some(event) = supervisor.poll_event() {
-            match event {
-                HealthEvent::Server { service, server, up: true, .. } => {
-                    info!(%service, real_server = %socket_address(server), "real server is up");
-                }
-                HealthEvent::Server { service, server, reason, .. } => {
-                    let reason = reason.unwrap_or_default();
-                    warn!(%service, real_server = %socket_address(server), reason, "real server is down");
-                }
-                HealthEvent::Quorum { service, up: true, live_weight } => {
-                    info!(%service, live_weight, "quorum gained");
-                }
-                HealthEvent::Quorum { service, live_weight, .. } => {
-                    warn!(%service, live_weight, "quorum lost");
-                }
-                HealthEvent::Panic { service, on: true, failed, checked } => {
-                    error!(
-                        %service, failed, checked,
-                        "too many real servers failed at once: the failures are disbelieved and all of them serve (panic_threshold)"
-                    );
-                }
-                HealthEvent::Panic { service, failed, checked, .. } => {
-                    warn!(%service, failed, checked, "failures are believed again");
-                }
+            log(&event);
+            self.notify(&supervisor, &event);
+        }
+    }
+
+    fn notify(&self, supervisor: &Supervisor, event: &HealthEvent) {
+        let (HealthEvent::Server { service: key, .. } | HealthEvent::Quorum { service: key, .. }) = event
+        else {
+            return;
+        };
+        let (Some(service), Some(state)) = (supervisor.configured(key), supervisor.service(key)) else {
+            return;
+        };
+        let service_name = service.name.as_str().into();
+        let (change, program) = match event {
+            HealthEvent::Server { server, up, reason, .. } => {
+                let configured = service.real_servers.iter().find(|known| server_key(known) == *server);
+                let health = state.servers.get(server);
+                let weight = configured.zip(health).map_or(0, |(server, health)| health.weight(server));
+                let programs = configured.map(|server| &server.health);
+                let program = programs.and_then(|health| {
+                    if *up { health.notify_up.as_ref() } else { health.notify_down.as_ref() }
+                });
+                let change = Change::RealServer(RealServerChange {
+                    service: *key,
+                    service_name,
+                    real_server: socket_address(*server),
+                    state: State::from(*up),
+                    weight,
+                    reason: reason.clone(),
+                });
+                (change, program)
             }
+            HealthEvent::Quorum { up, .. } => {
+                let live = state.servers.values().filter(|server| server.is_up()).count();
+                let health = &service.health;
+                let program = if *up { health.quorum_up.as_ref() } else { health.quorum_down.as_ref() };
+                let change = Change::Service(ServiceChange {
+                    service: *key,
+                    service_name,
+                    state: State::from(*up),
+                    live: u32::try_from(live).unwrap_or(u32::MAX),
+                    total: u32::try_from(state.servers.len()).unwrap_or(u32::MAX),
+                });
+                (change, program)
+            }
+            HealthEvent::Panic { .. } => return,
+        };
+        let event = Event::now(change);
+        if let Some(program) = program {
+            self.status.notifier.program(&event, program);
+        }
+        self.status.notifier.notify(event);
+    }
+
+    /// The end: what is up goes down where the configuration says so, and everything that is to be told is told.
+    pub(super) async fn farewell(&self) {
+        lock(&self.status.health.supervisor).end();
+        self.tell();
+        if !self.status.notifier.flush(FAREWELL).await {
+            warn!("not every notification could be delivered before the end");
         }
     }
 
@@ -132,10 +174,45 @@ impl Daemon {
     }
 }
 
+/// The director's name in messages.
+pub(super) fn router(model: &Model) -> String {
+    model.settings.router_id.clone().unwrap_or_else(|| {
+        nix::unistd::gethostname()
+            .ok()
+            .and_then(|name| name.into_string().ok())
+            .unwrap_or_else(|| "lvx".to_owned())
+    })
+}
+
 /// The model without slow starts.
 fn at_once(mut model: Model) -> Model {
     for server in model.services.iter_mut().flat_map(|service| &mut service.real_servers) {
         server.share = FULL_SHARE;
     }
     model
+}
+
+fn log(event: &HealthEvent) {
+    match event {
+        HealthEvent::Server { service, server, up: true, .. } => {
+            info!(%service, real_server = %socket_address(*server), "real server is up");
+        }
+        HealthEvent::Server { service, server, reason, .. } => {
+            let reason = reason.as_deref().unwrap_or_default();
+            warn!(%service, real_server = %socket_address(*server), reason, "real server is down");
+        }
+        HealthEvent::Quorum { service, up: true, live_weight } => {
+            info!(%service, live_weight, "quorum gained");
+        }
+        HealthEvent::Quorum { service, live_weight, .. } => warn!(%service, live_weight, "quorum lost"),
+        HealthEvent::Panic { service, on: true, failed, checked } => {
+            error!(
+                %service, failed, checked,
+                "too many real servers failed at once: the failures are disbelieved and all of them serve (panic_threshold)"
+            );
+        }
+        HealthEvent::Panic { service, failed, checked, .. } => {
+            warn!(%service, failed, checked, "failures are believed again");
+        }
+    }
 }

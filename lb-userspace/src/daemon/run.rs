@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use super::engine::{Engine, EngineError};
-use super::health::Health;
+use super::health::{Health, router};
 use super::status::{Past, RATE_INTERVAL, Status, lock};
 use super::sweeper::{Fill, Order, sweep, timeout_table};
 use crate::config::{self, ConfigErrors};
@@ -24,6 +24,7 @@ use crate::health::Runner;
 use crate::metrics;
 use crate::model::Model;
 use crate::nexthop::{self, WatchError, Watcher};
+use crate::notify::{Notifier, NotifyError};
 
 /// Why the daemon did not start, or ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,9 @@ pub enum RunError {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// A way to tell changes of state cannot be used.
+    #[error("notify: {0}")]
+    Notify(#[from] NotifyError),
     /// Something of the process itself.
     #[error("{what}: {source}")]
     Process {
@@ -78,7 +82,9 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
     let sizes = Sizes::new(&model.settings.limits, seed().map_err(process("random numbers"))?);
     let (told, mut verdicts) = mpsc::unbounded_channel();
     let runner = Runner::start(told).map_err(process("the thread of the health checks"))?;
-    let status = Arc::new(Status::new(Engine::load(&sizes)?, Health::new(&model, runner), &model));
+    let notifier = Notifier::new(&model.notifications, &router(&model))?;
+    let health = Health::new(&model, runner);
+    let status = Arc::new(Status::new(Engine::load(&sizes)?, health, notifier, &model));
     print_memory(&status);
     let (handle, mut changes) = Watcher::spawn(nexthop::Settings::default()).await?;
     let (orders, freed) = start_sweeper(&status);
@@ -129,6 +135,7 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
     // The receivers may be gone with their servers.
     let _ = stop.send(true);
     lock(&status.engine).detach_all();
+    daemon.farewell().await;
     outcome
 }
 
@@ -182,9 +189,10 @@ fn start_sweeper(
 }
 
 impl Status {
-    fn new(engine: Engine, health: Health, model: &Model) -> Self {
+    fn new(engine: Engine, health: Health, notifier: Notifier, model: &Model) -> Self {
         Self {
             health,
+            notifier,
             tables: engine.tables(),
             engine: Mutex::new(engine),
             fill: Fill::default(),

@@ -20,12 +20,13 @@ use crate::apply::InstalledService;
 use crate::control::StatusSource;
 use crate::control::rates::RateMeter;
 use crate::control::snapshot::{
-    ConnectionStatus, InterfaceStatus, NamedCount, NextHopStatus, Rates, RealServerStatus, ServiceStatus,
-    Snapshot, TableFill, Traffic,
+    ConnectionStatus, InterfaceStatus, NamedCount, NextHopStatus, NotificationCounts, Rates,
+    RealServerStatus, ServiceStatus, Snapshot, TableFill, Traffic,
 };
 use crate::datapath::MappedTables;
 use crate::model::{Protocol, Scheduler, ServiceKey};
 use crate::nexthop::Resolution;
+use crate::notify::{Channel, Notifier};
 
 /// How often rates are measured.
 pub(super) const RATE_INTERVAL: Duration = Duration::from_secs(2);
@@ -34,6 +35,7 @@ pub(super) const RATE_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct Status {
     pub(super) engine: Mutex<Engine>,
     pub(super) health: Health,
+    pub(super) notifier: Notifier,
     pub(super) tables: Arc<MappedTables>,
     pub(super) fill: Fill,
     pub(super) timeouts: Mutex<TimeoutTable>,
@@ -148,6 +150,16 @@ impl Status {
         })
     }
 
+    fn notifications(&self, channel: Channel) -> NotificationCounts {
+        let counts = self.notifier.counts(channel);
+        NotificationCounts {
+            channel: channel.name().to_owned(),
+            sent: counts.sent,
+            failed: counts.failed,
+            dropped: counts.dropped,
+        }
+    }
+
     fn table_fills(&self, engine: &Engine) -> Vec<TableFill> {
         let sizes = self.tables.sizes();
         let geometry = sizes.geometry;
@@ -215,6 +227,7 @@ impl StatusSource for Status {
             drops: DropReason::ALL.iter().map(|reason| count((*reason).into(), reason.label())).collect(),
             passes: PassReason::ALL.iter().map(|reason| count((*reason).into(), reason.label())).collect(),
             events,
+            notifications: Channel::ALL.iter().map(|channel| self.notifications(*channel)).collect(),
         }
     }
 

@@ -165,9 +165,17 @@ impl Supervisor {
                 state.servers.insert(key, health);
             }
             if fresh {
-                // The first state of a service is no event.
                 let weight = state.live_weight(service);
                 state.quorum = has_quorum(!service.health.alpha, weight, &service.health);
+                // keepalived tells it at the start, too, but nothing of the real servers.
+                if state.quorum && service.real_servers.iter().any(|server| !server.health.checks.is_empty())
+                {
+                    self.events.push_back(HealthEvent::Quorum {
+                        service: service.key,
+                        up: true,
+                        live_weight: weight,
+                    });
+                }
             }
             self.services.insert(service.key, state);
         }
@@ -226,6 +234,31 @@ impl Supervisor {
         if panic != state.panic {
             state.panic = panic;
             self.events.push_back(HealthEvent::Panic { service: key, on: panic, failed, checked });
+        }
+    }
+
+    /// The end of the daemon: what is up in services with `omega` is told to go down.
+    pub fn end(&mut self) {
+        for service in self.model.services.iter().filter(|service| service.health.omega) {
+            let Some(state) = self.services.get(&service.key) else { continue };
+            for (server, health) in &state.servers {
+                if health.is_up() {
+                    let reason = Some("the director ends".to_owned());
+                    self.events.push_back(HealthEvent::Server {
+                        service: service.key,
+                        server: *server,
+                        up: false,
+                        reason,
+                    });
+                }
+            }
+            if state.quorum {
+                self.events.push_back(HealthEvent::Quorum {
+                    service: service.key,
+                    up: false,
+                    live_weight: 0,
+                });
+            }
         }
     }
 

@@ -123,6 +123,19 @@ pub(super) static METRICS: &[Metric] = &[
             });
         },
     },
+    Metric {
+        name: "lvx_notifications_total",
+        help: "Notifications by channel (fifo, email, webhook, program) and what became of them.",
+        kind: Kind::Counter,
+        labels: &["channel", "result"],
+        samples: |snapshot, out| {
+            for counts in &snapshot.notifications {
+                out.push([&counts.channel, "sent"], counts.sent);
+                out.push([&counts.channel, "failed"], counts.failed);
+                out.push([&counts.channel, "dropped"], counts.dropped);
+            }
+        },
+    },
 ];
 
 fn per_checked(snapshot: &Snapshot, mut push: impl FnMut(&ServiceHealthStatus, [&str; 3])) {

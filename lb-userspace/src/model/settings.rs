@@ -98,6 +98,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// Log filter in the syntax of `RUST_LOG`.
     pub log: String,
+    /// Name of the director in mails and webhooks; the host's own where there is none.
+    pub router_id: Option<String>,
     /// User that programs run as where they name none; the daemon's own where this is none, too.
     pub script_user: Option<String>,
     /// Sizes of the tables.
@@ -112,6 +114,7 @@ impl Default for Settings {
             control_socket: PathBuf::from("/run/lvx/lvx.sock"),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             log: "info".to_owned(),
+            router_id: None,
             script_user: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),

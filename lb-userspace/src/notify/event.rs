@@ -66,6 +66,12 @@ pub enum State {
     Down,
 }
 
+impl From<bool> for State {
+    fn from(up: bool) -> Self {
+        if up { Self::Up } else { Self::Down }
+    }
+}
+
 impl State {
     /// `UP` or `DOWN`, as in FIFO lines and mail.
     #[must_use]

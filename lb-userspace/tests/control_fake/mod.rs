@@ -11,8 +11,8 @@ use lb_userspace::control::health::{
     CheckRunStatus, CheckStatus, RealServerHealthStatus, ServiceHealthStatus,
 };
 use lb_userspace::control::snapshot::{
-    ConnectionStatus, InterfaceStatus, NamedCount, NextHopStatus, Rates, RealServerStatus, ServiceStatus,
-    Snapshot, TableFill, Traffic,
+    ConnectionStatus, InterfaceStatus, NamedCount, NextHopStatus, NotificationCounts, Rates,
+    RealServerStatus, ServiceStatus, Snapshot, TableFill, Traffic,
 };
 use lb_userspace::model::{ForwardingMethod, Protocol, ServiceKey};
 
@@ -166,5 +166,11 @@ pub(crate) fn snapshot() -> Snapshot {
         drops: vec![count("short_packet", 2), count("no_real_server", 0)],
         passes: vec![count("no_service", 12)],
         events: vec![count("entry_evicted", 1)],
+        notifications: vec![NotificationCounts {
+            channel: "fifo".to_owned(),
+            sent: 5,
+            failed: 0,
+            dropped: 1,
+        }],
     }
 }

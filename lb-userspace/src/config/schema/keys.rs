@@ -148,6 +148,14 @@ pub mod global {
         doc: "What is logged, in the syntax of `RUST_LOG`. A directive without a level is refused, since it is more often a \
               mistyped level than a module.",
     };
+    /// `router_id`
+    pub static ROUTER_ID: Key = Key {
+        name: "router_id",
+        kind: Kind::Text("a name"),
+        presence: Presence::Otherwise("the name of the host"),
+        foreign: &["name", "hostname", "lvs_id"],
+        doc: "Name of the director in mails and webhooks.",
+    };
     /// `script_user`
     pub static SCRIPT_USER: Key = Key {
         name: "script_user",
@@ -160,7 +168,7 @@ pub mod global {
     pub static TABLE: Table = Table {
         header: "[global]",
         doc: "Settings of the process. A change takes effect at the next start.",
-        keys: &[&CONTROL_SOCKET, &METRICS, &LOG, &SCRIPT_USER],
+        keys: &[&CONTROL_SOCKET, &METRICS, &LOG, &ROUTER_ID, &SCRIPT_USER],
     };
 }
 
