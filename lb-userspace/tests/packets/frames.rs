@@ -113,6 +113,12 @@ impl Packet {
         self
     }
 
+    /// UDP whose sender left the checksum out.
+    pub(crate) fn without_checksum(mut self) -> Self {
+        self.transport = Transport::UdpWithoutChecksum;
+        self
+    }
+
     /// A later packet of the same flow: TCP with these flags, or another datagram.
     pub(crate) fn later(self, flags: u8) -> Self {
         if matches!(self.transport, Transport::Tcp(_)) { self.flags(flags) } else { self }

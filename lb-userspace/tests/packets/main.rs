@@ -7,8 +7,11 @@ mod frames;
 mod host;
 mod kernel;
 mod row;
+mod rows_connection;
 mod rows_forward;
+mod rows_nat;
 mod rows_parse;
+mod rows_scheduler;
 mod rows_tunnel;
 
 use std::collections::BTreeSet;
@@ -19,7 +22,15 @@ use kernel::Kernel;
 use row::Row;
 
 fn rows() -> Vec<Row> {
-    let rows: Vec<Row> = [rows_parse::rows(), rows_forward::rows(), rows_tunnel::rows()].concat();
+    let rows: Vec<Row> = [
+        rows_parse::rows(),
+        rows_forward::rows(),
+        rows_tunnel::rows(),
+        rows_nat::rows(),
+        rows_connection::rows(),
+        rows_scheduler::rows(),
+    ]
+    .concat();
     let mut names = BTreeSet::new();
     for row in &rows {
         assert!(names.insert(&row.name), "two rows have the name {}", row.name);

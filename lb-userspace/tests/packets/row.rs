@@ -168,6 +168,11 @@ impl Row {
             .connections(connections)
     }
 
+    /// A connection begins anew with a packet that is counted already.
+    pub(crate) fn begins_again(self, slot: u32, connections: &[Connection]) -> Self {
+        self.traffic(slot, [1, 0, 0, 0, 0]).event(Event::ConnectionCreated).connections(connections)
+    }
+
     /// As [`Self::begins`], and the new entry takes the place of another one.
     pub(crate) fn begins_by_evicting(mut self, slot: u32, packet: &Packet, new: Connection) -> Self {
         self = self.begins(slot, packet, &[]);
