@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU64;
 
 use lb_common::datapath::{ConnectionTables, Frame, Plain, Route, SchedulerTables, Tables, Verdict, process};
 use lb_common::layout::{
-    Address, BUCKET_WAYS, Bucket, ConnectionEntry, Counter, DropReason, Geometry, RealServer, Service,
-    ServiceKey, Traffic, TrafficCounts,
+    Address, BUCKET_WAYS, Bucket, ConnectionEntry, Counter, DropReason, Geometry, RealServer, SchedulerKind,
+    Service, ServiceFields, ServiceKey, Traffic, TrafficCounts,
 };
 use lb_userspace::datapath::Sizes;
 
@@ -107,6 +107,23 @@ impl HostTables {
             tables.keys.insert(service.key, service.id);
         }
         tables
+    }
+
+    /// Takes a real server out of a service's table; what remains moves together.
+    pub(crate) fn take_out(&mut self, service: u32, slot: u32) {
+        let record = &self.services[service as usize];
+        let (offset, length) = record.table();
+        let range = &mut self.scheduler[offset as usize..(offset + length) as usize];
+        let pairs = record.scheduler() == SchedulerKind::LeastLoad;
+        let width = if pairs { 2 } else { 1 };
+        let kept: Vec<u32> =
+            range.chunks(width).filter(|chunk| chunk[0] != slot).flatten().copied().collect();
+        range[..kept.len()].copy_from_slice(&kept);
+        record.write(&ServiceFields {
+            table_offset: offset,
+            table_length: kept.len() as u32,
+            scheduler: record.scheduler(),
+        });
     }
 
     pub(crate) fn counters(&self) -> Vec<u64> {

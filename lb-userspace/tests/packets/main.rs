@@ -6,6 +6,7 @@ mod fixture;
 mod frames;
 mod host;
 mod kernel;
+mod properties;
 mod row;
 mod rows_connection;
 mod rows_forward;
@@ -13,6 +14,7 @@ mod rows_nat;
 mod rows_parse;
 mod rows_scheduler;
 mod rows_tunnel;
+mod sequences;
 
 use std::collections::BTreeSet;
 

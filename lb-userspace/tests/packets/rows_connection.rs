@@ -244,11 +244,12 @@ fn evictions() -> Vec<Row> {
     let row = forwarded("a flow after more flows than there are places".to_owned(), &packet, slot);
     let row = row.after(&many).event(Event::EstablishedEvicted);
     rows.push(row.begins_by_evicting(slot, &packet, opened(UDP4, &packet, slot)));
-    // One that was used since the last sweep is not chosen while another one was not.
-    let idle = many.iter().take(ESTABLISHED_PLACES * 4).copied().collect::<Vec<_>>();
-    let last = many[ESTABLISHED_PLACES * 4 - 1];
-    let row = forwarded("a used flow is kept rather than idle ones".to_owned(), last, slot);
-    let row = row.after(&idle).step(Step::Sweep(1)).after(&[last, &packet]);
-    rows.push(row.inward(slot, last));
+    // Those that were used since the last sweep are not chosen while others were not.
+    let (idle, new) = many.split_at(ESTABLISHED_PLACES * 4);
+    for kept in &idle[idle.len() - 12..] {
+        let name = format!("the used flow of {} is kept rather than idle ones", kept.from);
+        let row = forwarded(name, kept, slot).after(idle).step(Step::Sweep(1)).after(&[*kept]);
+        rows.push(row.after(&new[..ESTABLISHED_PLACES / 4]).inward(slot, kept));
+    }
     rows
 }

@@ -20,11 +20,7 @@ pub(crate) fn rows() -> Vec<Row> {
         rows.extend(hashed(kind));
         rows.extend(least(kind, Scheduler::Lc, &[0, 1, 2, 0, 1, 2]));
         // Weights 1, 2, 0: the second gets twice as many, the third none.
-        rows.extend(least(
-            kind,
-            Scheduler::Wlc,
-            if kind.tcp { &[0, 1, 1, 0, 1, 1] } else { &[0, 1, 1, 0, 1, 1] },
-        ));
+        rows.extend(least(kind, Scheduler::Wlc, &[0, 1, 1, 0, 1, 1]));
     }
     for kind in [TCP4, TCP6] {
         rows.extend(inactive(kind));
