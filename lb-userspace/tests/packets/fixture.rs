@@ -1,7 +1,7 @@
 //! The configuration that every row runs against, and the network around it.
 //!
-//! Each purpose has a virtual service for IPv4 and IPv6, TCP and UDP, with one real server of its own, so that a row can
-//! say who must get the packet. Each scheduler has services with three real servers.
+//! Each purpose has a virtual service for IPv4 and IPv6, TCP and UDP, with one real server of its own, so that a row
+//! can say who must get the packet. Each scheduler has services with three real servers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

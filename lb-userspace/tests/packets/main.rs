@@ -1,6 +1,7 @@
 //! The packet tables: every row says what must become of a frame, and the pipeline on the host and the XDP program in
 //! the kernel must agree with it and with each other. Needs root.
 
+mod checksums;
 mod director;
 mod fixture;
 mod frames;

@@ -61,16 +61,15 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// A frame that the pipeline has nothing to do with: it is passed as it came, and nothing changes but one counter.
-    pub(crate) fn passes(name: impl Into<String>, frame: Vec<u8>, reason: PassReason) -> Self {
+    fn new(name: impl Into<String>, frame: Vec<u8>, verdict: Verdict, output: Option<Vec<u8>>) -> Self {
         Self {
             name: name.into(),
             before: Vec::new(),
             ingress: INGRESS,
             headroom: HEADROOM,
-            output: Some(frame.clone()),
             frame,
-            verdict: Verdict::Pass(reason),
+            verdict,
+            output,
             events: Vec::new(),
             traffic: BTreeMap::new(),
             connections: Expected::Unchanged,
@@ -78,20 +77,24 @@ impl Row {
         }
     }
 
+    /// A frame that is passed as it came.
+    pub(crate) fn passes(name: impl Into<String>, frame: Vec<u8>, reason: PassReason) -> Self {
+        Self::new(name, frame.clone(), Verdict::Pass(reason), Some(frame))
+    }
+
+    /// A packet that is dropped.
     pub(crate) fn drops(name: impl Into<String>, packet: &Packet, reason: DropReason) -> Self {
-        let row = Self::passes(name, packet.bytes(), PassReason::NotIp);
-        Self { verdict: Verdict::Drop(reason), output: None, ..row }
+        Self::new(name, packet.bytes(), Verdict::Drop(reason), None)
     }
 
-    /// A frame that leaves by the interface it came in by.
+    /// A packet that leaves by the interface it came in by, as `output`.
     pub(crate) fn transmits(name: impl Into<String>, packet: &Packet, output: &Packet) -> Self {
-        let row = Self::passes(name, packet.bytes(), PassReason::NotIp);
-        Self { verdict: Verdict::Transmit, output: Some(output.bytes()), ..row }
+        Self::new(name, packet.bytes(), Verdict::Transmit, Some(output.bytes()))
     }
 
+    /// A packet that leaves by another interface, as `output`.
     pub(crate) fn redirects(name: impl Into<String>, packet: &Packet, ifindex: u32, output: &Packet) -> Self {
-        let row = Self::passes(name, packet.bytes(), PassReason::NotIp);
-        Self { verdict: Verdict::Redirect(ifindex), output: Some(output.bytes()), ..row }
+        Self::new(name, packet.bytes(), Verdict::Redirect(ifindex), Some(output.bytes()))
     }
 
     /// What is passed is not what came.
@@ -100,7 +103,7 @@ impl Row {
         self
     }
 
-    /// The frames that leave, byte for byte, where no [`Packet`] says it.
+    /// Another frame and what leaves for it, byte for byte, where no [`Packet`] can say it.
     pub(crate) fn output_bytes(mut self, frame: Vec<u8>, output: Vec<u8>) -> Self {
         self.frame = frame;
         self.output = Some(output);

@@ -29,7 +29,7 @@ fn direct(kind: Kind) -> Vec<Row> {
         ("TTL 2", packet.clone().ttl(2)),
         ("TTL 255", packet.clone().ttl(255)),
         ("type of service stays", packet.clone().tos(0xbb)),
-        ("TTL 1 to 256 in the checksum", packet.clone().ttl(128).tos(0xff).payload(33)),
+        ("TTL 128, type of service 255", packet.clone().ttl(128).tos(0xff).payload(33)),
     ] {
         let output = to_server(kind, Purpose::Direct, &changed);
         let row = Row::transmits(format!("{kind} direct: {name}"), &changed, &output);

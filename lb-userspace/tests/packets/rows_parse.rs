@@ -308,8 +308,8 @@ fn addresses() -> Vec<Row> {
         source.set_port(65_535);
         rows.push(forwarded(format!("{kind}: source port 65535"), kind, &direct(kind).from(source)));
     }
-    // On the wire an IPv4-mapped address (RFC 4291, 2.5.5.2) is no address of anybody: the tables keep IPv4 addresses in
-    // this form, and a packet must not find an IPv4 service by it.
+    // On the wire an IPv4-mapped address (RFC 4291, 2.5.5.2) is nobody's: the tables keep IPv4 addresses in this form,
+    // and a packet must not find an IPv4 service by it.
     for kind in [TCP6, UDP6] {
         let mapped = |v4: std::net::SocketAddr| match v4 {
             std::net::SocketAddr::V4(v4) => {

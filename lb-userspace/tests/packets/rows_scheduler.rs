@@ -69,8 +69,8 @@ fn in_turn(kind: Kind, scheduler: Scheduler, turns: &[usize]) -> Vec<Row> {
     rows
 }
 
-/// Places of the clients 1 to 5 in the schedulers' tables modulo three, computed beside this program from the formulas of
-/// IPVS: `((address + port) * 0x61c88647) >> 24` for sh, SipHash-1-3 of the address plus port modulo 251 for mh.
+/// Places of the clients 1 to 5 in the schedulers' tables modulo three, computed beside this program from the formulas
+/// of IPVS: `((address + port) * 0x61c88647) >> 24` for sh, SipHash-1-3 of the address plus port modulo 251 for mh.
 struct Places {
     scheduler: Scheduler,
     ipv4: [usize; 5],

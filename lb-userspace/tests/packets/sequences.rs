@@ -206,7 +206,7 @@ fn sizes(established_mask: u32, embryonic_mask: u32, seed: u64) -> Sizes {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn counters_are_exact_while_entries_come_and_go(
