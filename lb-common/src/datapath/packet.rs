@@ -136,15 +136,16 @@ fn ipv6<F: Frame>(frame: &F, network: usize) -> Result<Packet, PassReason> {
     }
     let payload = u16::from_be(second as u16);
     let Some(length) = payload.checked_add(IPV6 as u16) else { return Err(PassReason::Malformed) };
+    let source = Address { hi: source_hi, lo: source_lo };
+    let destination = Address { hi: destination_hi, lo: destination_lo };
+    // The tables keep IPv4 addresses in their mapped form; a packet that carries it must not find an IPv4 service.
+    if source.is_ipv4() || destination.is_ipv4() {
+        return Err(PassReason::Malformed);
+    }
     let (protocol, transport_offset) = extensions(frame, (second >> 16) as u8, network + IPV6)?;
     let (ports, tcp_flags) = transport(frame, network, transport_offset, length, protocol)?;
     Ok(Packet {
-        key: ConnectionKey::new(
-            Address { hi: source_hi, lo: source_lo },
-            Address { hi: destination_hi, lo: destination_lo },
-            ports,
-            protocol,
-        ),
+        key: ConnectionKey::new(source, destination, ports, protocol),
         network: network as u16,
         transport: transport_offset as u16,
         length,

@@ -31,7 +31,8 @@ reasons! {
         NotIp = "not_ip",
         /// Neither TCP nor UDP, such as ICMP.
         NotTcpUdp = "not_tcp_udp",
-        /// Headers cut short or lengths that contradict each other; the host's stack judges.
+        /// Headers cut short, lengths that contradict each other, addresses that belong on no wire; the host's stack
+        /// judges.
         Malformed = "malformed",
         /// A fragment.
         Fragment = "fragment",
