@@ -147,11 +147,11 @@ struct Bench {
 
 impl Bench {
     fn new(health: ServiceHealth, servers: Vec<RealServer>) -> Self {
-        let now = Instant::now();
+        let (now, alpha) = (Instant::now(), health.alpha);
         let mut bench =
-            Self { supervisor: Supervisor::new(model(health.clone(), servers), now, SystemTime::now()), now };
+            Self { supervisor: Supervisor::new(model(health, servers), now, SystemTime::now()), now };
         // A quorum that is there from the start is told, as keepalived does it.
-        let expected = if health.alpha { Vec::new() } else { vec!["quorum true"] };
+        let expected = if alpha { Vec::new() } else { vec!["quorum true"] };
         let events = bench.events();
         assert_eq!(events.iter().map(|event| &event[..11]).collect::<Vec<_>>(), expected);
         bench

@@ -173,9 +173,15 @@ fn removed(kind: Kind) -> Vec<Row> {
     let name = |text: &str| format!("{kind} removed: {text}");
     let second = packet.clone().later(ACK);
     let open = |row: Row| row.after(&[&packet, &second]).step(Step::Retire(slot));
-    // Until the sweep comes, the established buckets still name the server; the packet is counted as its.
-    let row = open(Row::drops(name("an established packet"), &second, DropReason::RemovedRealServer));
-    let mut rows = vec![row.inward(slot, &second)];
+    // The established bucket still names the server: the packet ends the entry and is looked at anew.
+    let row = if kind.tcp {
+        let row = Row::passes(name("an established packet"), second.bytes(), PassReason::NoConnection);
+        open(row).connections(&[])
+    } else {
+        let row = Row::drops(name("an established packet"), &second, DropReason::RemovedRealServer);
+        open(row).begins(slot, &second, &[opened(kind, &second, slot)])
+    };
+    let mut rows = vec![row.event(Event::StaleEntry)];
     let mut row = Row::drops(name("after the sweep"), &second, DropReason::RemovedRealServer);
     if kind.tcp {
         row = Row::passes(name("after the sweep"), second.bytes(), PassReason::NoConnection);

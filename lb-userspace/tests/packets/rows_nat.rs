@@ -134,13 +134,8 @@ fn answers(kind: Kind, purpose: Purpose) -> Vec<Row> {
     // The server is removed: the connection is over, and its answers are nobody's.
     let gone = Row::passes(name("of a removed server"), answer.bytes(), PassReason::NoService);
     let gone = gone.after(&[&packet]).step(Step::Retire(slot)).event(Event::StaleEntry);
-    rows.push(if kind.tcp {
-        // The client's half of the connection stays until somebody finds it.
-        gone.connections(&[opened(kind, &packet, slot)])
-    } else {
-        let row = Row::drops(name("of a removed server"), &answer, DropReason::RemovedRealServer);
-        row.after(&[&packet]).step(Step::Retire(slot)).outward(slot, &answer)
-    });
+    // The client's half of the connection stays until somebody finds it.
+    rows.push(gone.connections(&[opened(kind, &packet, slot)]));
     rows
 }
 
