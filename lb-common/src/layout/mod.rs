@@ -14,7 +14,7 @@ pub use connection::{
     BUCKET_WAYS, Bucket, ConnectionEntry, ConnectionKey, ConnectionMeta, Geometry, HotWord, MAX_REAL_SERVERS,
 };
 pub use counters::{Counter, DropReason, Event, PassReason, Traffic, TrafficCounts};
-pub use real_server::{Method, NextHop, RealServer, RealServerFields};
+pub use real_server::{CHECK_SERVICE, Method, NextHop, RealServer, RealServerFields};
 pub use service::{SchedulerKind, Service, ServiceFields, ServiceKey};
 
 /// Version of everything in this module; a controller refuses maps of another version.

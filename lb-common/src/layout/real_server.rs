@@ -5,6 +5,9 @@ use core::sync::atomic::AtomicU64;
 use super::Address;
 use crate::atomic::{load, store};
 
+/// [`RealServerFields::service`] of a slot that serves health checks only: its flows are nobody's connections.
+pub const CHECK_SERVICE: u32 = u32::MAX;
+
 /// How a packet leaves for a real server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

@@ -112,6 +112,16 @@ impl Installed {
         &self.retired_slots
     }
 
+    /// Takes a slot that no service has.
+    pub fn take_slot(&mut self) -> Option<u32> {
+        self.slots.take()
+    }
+
+    /// Gives a slot back as soon as no entry names it.
+    pub fn retire_slot(&mut self, slot: u32) {
+        self.retired_slots.insert(slot);
+    }
+
     /// Frees slots for which a whole sweep since their removal has found no connection left.
     pub fn free_slots(&mut self, slots: impl IntoIterator<Item = u32>) {
         for slot in slots {

@@ -9,6 +9,7 @@ use lb_common::atomic;
 use lb_common::datapath::ConnectionTables;
 use tracing::{info, warn};
 
+use super::check_slots::CheckSlots;
 use crate::apply::{ApplyError, Installed, PlanError, execute, plan, server_fields};
 use crate::datapath::{AttachError, Attachment, Datapath, LoadError, MappedTables, Sizes};
 use crate::model::{Interface, Model};
@@ -29,6 +30,14 @@ pub enum EngineError {
     /// The kernel refused.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The network namespace of the checks could not be made.
+    #[error("the network of the checks through the datapath: {0}")]
+    CheckNetwork(std::io::Error),
+    /// All real-server slots are in use.
+    #[error(
+        "no room for checks through the datapath (limits.real_servers); each takes the place of a real server"
+    )]
+    NoCheckSlot,
 }
 
 /// The loaded datapath, what is installed in it, and the next hops known so far.
@@ -39,6 +48,7 @@ pub struct Engine {
     pub(super) resolutions: BTreeMap<IpAddr, Resolution>,
     pub(super) attachments: Vec<Attachment>,
     pub(super) generation: u64,
+    pub(super) checks: Option<CheckSlots>,
 }
 
 impl Engine {
@@ -54,6 +64,7 @@ impl Engine {
             resolutions: BTreeMap::new(),
             attachments: Vec::new(),
             generation: 0,
+            checks: None,
         })
     }
 
@@ -121,6 +132,7 @@ impl Engine {
 
     /// Detaches from every interface.
     pub fn detach_all(&mut self) {
+        self.end_checks();
         self.detach(|_| true);
     }
 
@@ -162,5 +174,6 @@ impl Engine {
                 }
             }
         }
+        self.write_check_slots();
     }
 }

@@ -43,8 +43,17 @@ impl Daemon {
         next.configure(model.clone(), now, SystemTime::now());
         let effective = next.effective(now);
         self.install(&effective, model.targets()).await?;
-        lock(&self.status.engine).generation += 1;
-        self.status.health.runner.follow(&next);
+        let network = {
+            let mut engine = lock(&self.status.engine);
+            engine.generation += 1;
+            engine.prepare_checks(model)
+        };
+        let network = network.unwrap_or_else(|error| {
+            // The services run; only these checks cannot.
+            error!(%error, "checks through the datapath fail");
+            None
+        });
+        self.status.health.runner.follow(&next, network);
         self.next_step = next.poll_timeout(now);
         *lock(&self.status.health.supervisor) = next;
         self.tell();

@@ -1,6 +1,6 @@
 //! The daemon: one event loop that owns the datapath.
 
-mod clock;
+mod check_slots;
 mod engine;
 mod health;
 mod health_status;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use lb_common::atomic;
 use lb_common::datapath::{ConnectionTables, TimeoutTable, tcp_state};
 use lb_common::layout::{
-    BUCKET_WAYS, ConnectionMeta, Counter, DropReason, Event, HotWord, PassReason, TrafficCounts,
+    BUCKET_WAYS, CHECK_SERVICE, ConnectionMeta, Counter, DropReason, Event, HotWord, PassReason,
+    TrafficCounts,
 };
 
-use super::clock;
 use super::engine::Engine;
 use super::health::Health;
 use super::sweeper::Fill;
@@ -24,6 +24,7 @@ use crate::control::snapshot::{
     RealServerStatus, ServiceStatus, Snapshot, TableFill, Traffic,
 };
 use crate::datapath::MappedTables;
+use crate::datapath::clock;
 use crate::model::{Protocol, Scheduler, ServiceKey};
 use crate::nexthop::Resolution;
 use crate::notify::{Channel, Notifier};
@@ -259,7 +260,7 @@ fn connection(
     timeouts: &TimeoutTable,
 ) -> Option<ConnectionStatus> {
     let entry = tables.entry(position)?;
-    let server = tables.real_server(word.slot())?;
+    let server = tables.real_server(word.slot()).filter(|server| server.service() != CHECK_SERVICE)?;
     let key = entry.key();
     let state = ConnectionMeta(atomic::load(entry.meta())).state();
     let client = SocketAddr::new(IpAddr::from(key.source), u16::from_be(key.source_port()));

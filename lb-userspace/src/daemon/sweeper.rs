@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use lb_common::datapath::{ConnectionTables, SweepOutcome, TimeoutTable, sweep_bucket};
 
-use super::clock;
 use crate::datapath::MappedTables;
+use crate::datapath::clock;
 use crate::model::Timeouts;
 
 /// How often the table is swept; entries expire up to this much late.

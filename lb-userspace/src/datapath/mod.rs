@@ -1,6 +1,7 @@
 //! The running datapath: the loaded XDP program, its maps, its attachment to interfaces.
 
 mod attach;
+pub(crate) mod clock;
 mod decapsulator;
 mod mapped;
 mod object;

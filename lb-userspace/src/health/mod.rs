@@ -11,10 +11,11 @@ mod record;
 mod runner;
 mod server;
 mod supervisor;
+pub mod through;
 
 pub use machine::CheckMachine;
 pub use outcome::{Failure, FailureReason, Outcome, Pass, WeightChange};
-pub use probe::{Origin, Probe};
+pub use probe::{Origin, Probe, Through};
 pub use record::{CheckRecord, LastRun};
 pub use runner::{CheckId, Runner};
 pub use server::{CheckVerdict, ServerHealth};

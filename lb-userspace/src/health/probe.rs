@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
+use super::through::{CheckNetwork, Target};
 use super::{Failure, FailureReason};
 use crate::model::ServiceKey;
 
@@ -18,12 +20,23 @@ pub struct Probe {
     pub origin: Origin,
     /// Bound for the run; who runs it ends it then, and the checker only has to leave nothing behind when it is dropped.
     pub timeout: Duration,
+    /// The way through the datapath, for a check that takes it.
+    pub through: Option<Through>,
     /// Virtual service that the check is for.
     pub service: ServiceKey,
     /// Real server that the check is for.
     pub real_server: SocketAddr,
     /// Configured weight of the real server.
     pub weight: u32,
+}
+
+/// The way to the virtual address on a certain real server.
+#[derive(Debug, Clone)]
+pub struct Through {
+    /// Where the sockets are.
+    pub network: Arc<CheckNetwork>,
+    /// Whom they ask.
+    pub target: Target,
 }
 
 /// Where connections come from.
@@ -44,7 +57,10 @@ impl Probe {
     ///
     /// [`FailureReason::Local`] where the socket cannot be made, else what connect(2) said.
     pub async fn connect(&self) -> Result<TcpStream, Failure> {
-        self.connect_to(self.endpoint).await
+        match &self.through {
+            Some(through) => through.network.connect(&through.target, self.timeout).await,
+            None => self.connect_to(self.endpoint).await,
+        }
     }
 
     /// Connects to another endpoint than the probe's own, from the same origin.
@@ -69,6 +85,9 @@ impl Probe {
     ///
     /// As [`Self::connect`].
     pub async fn udp(&self) -> Result<UdpSocket, Failure> {
+        if let Some(through) = &self.through {
+            return through.network.udp(&through.target, self.timeout).await;
+        }
         let local = |error: io::Error| Failure::new(FailureReason::Local, format!("socket: {error}"));
         let any = match self.endpoint {
             SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),

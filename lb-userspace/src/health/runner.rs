@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep_until, timeout};
 
+use super::through::{CheckNetwork, Target};
 use super::{
     CheckChange, CheckMachine, CheckRecord, CheckVerdict, Failure, FailureReason, Origin, Outcome, Probe,
-    ServerKey, Supervisor, checker, server_key, socket_address,
+    ServerKey, Supervisor, Through, checker, server_key, socket_address,
 };
 use crate::model::{Check, ServiceKey};
 
@@ -53,6 +54,7 @@ pub struct Runner {
     jobs: mpsc::UnboundedSender<Vec<Job>>,
     suspended: watch::Sender<BTreeSet<ServiceKey>>,
     records: Arc<Records>,
+    network: Arc<Mutex<Option<Arc<CheckNetwork>>>>,
 }
 
 fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
@@ -71,19 +73,23 @@ impl Runner {
         let records = Arc::new(Records::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = Arc::clone(&records);
+        let network = Arc::default();
+        let ways = Arc::clone(&network);
         std::thread::Builder::new().name("lvx-health".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let mut tasks: BTreeMap<CheckId, (Job, AbortHandle)> = BTreeMap::new();
                 while let Some(wanted) = received.recv().await {
-                    replace(&mut tasks, wanted, &changes, &watched, &shared);
+                    replace(&mut tasks, wanted, &changes, &watched, &shared, &ways);
                 }
             });
         })?;
-        Ok(Self { jobs, suspended, records })
+        Ok(Self { jobs, suspended, records, network })
     }
 
-    /// Runs the checks of a supervisor's model; those that are the same as before go on undisturbed.
-    pub fn follow(&self, supervisor: &Supervisor) {
+    /// Runs the checks of a supervisor's model; those that are the same as before go on undisturbed. `network` is there for
+    /// those that go through the datapath.
+    pub fn follow(&self, supervisor: &Supervisor, network: Option<Arc<CheckNetwork>>) {
+        *lock(&self.network) = network;
         let mut jobs = Vec::new();
         for service in &supervisor.model().services {
             let state = supervisor.service(&service.key);
@@ -134,6 +140,7 @@ fn replace(
     changes: &mpsc::UnboundedSender<CheckChange>,
     suspended: &watch::Receiver<BTreeSet<ServiceKey>>,
     records: &Records,
+    network: &Arc<Mutex<Option<Arc<CheckNetwork>>>>,
 ) {
     let mut before = std::mem::take(tasks);
     let mut records = lock(records);
@@ -148,7 +155,13 @@ fn replace(
             }
             task.abort();
         }
-        let task = Task { job: job.clone(), changes: changes.clone(), suspended: suspended.clone(), record };
+        let task = Task {
+            job: job.clone(),
+            changes: changes.clone(),
+            suspended: suspended.clone(),
+            record,
+            network: Arc::clone(network),
+        };
         tasks.insert(job.id, (job, tokio::spawn(task.run()).abort_handle()));
     }
     for (_, task) in before.into_values() {
@@ -161,6 +174,7 @@ struct Task {
     changes: mpsc::UnboundedSender<CheckChange>,
     suspended: watch::Receiver<BTreeSet<ServiceKey>>,
     record: Arc<Mutex<CheckRecord>>,
+    network: Arc<Mutex<Option<Arc<CheckNetwork>>>>,
 }
 
 impl Task {
@@ -168,7 +182,7 @@ impl Task {
         let service = self.job.id.service;
         let policy = self.job.check.policy.clone();
         let mut machine = CheckMachine::new(policy, self.job.passing, Instant::now(), spread(&self.job.id));
-        let probe = self.probe();
+        let mut probe = self.probe();
         let mut told = None;
         loop {
             // An error means that the daemon is ending.
@@ -182,6 +196,7 @@ impl Task {
             }
             let began = Instant::now();
             machine.begin(began);
+            probe.through = self.through();
             let outcome = tokio::select! {
                 outcome = bounded(&self.job.check, &probe) => outcome,
                 _ = self.suspended.wait_for(|resting| resting.contains(&service)) => {
@@ -213,6 +228,19 @@ impl Task {
         }
     }
 
+    /// The way of a check through the datapath.
+    fn through(&self) -> Option<Through> {
+        let CheckId { service, server, .. } = self.job.id;
+        let target = &self.job.check.target;
+        if !target.through_datapath {
+            return None;
+        }
+        let network = lock(&self.network).clone()?;
+        let port = target.port.unwrap_or(service.port);
+        let virtual_address = SocketAddr::new(service.address, port);
+        Some(Through { network, target: Target { service, server, virtual_address, source: target.source } })
+    }
+
     fn probe(&self) -> Probe {
         let target = &self.job.check.target;
         let (address, port) = self.job.id.server;
@@ -220,6 +248,7 @@ impl Task {
             endpoint: SocketAddr::new(target.address.unwrap_or(address), target.port.unwrap_or(port)),
             origin: Origin { source: target.source, interface: target.interface.clone(), mark: target.mark },
             timeout: self.job.check.policy.timeout,
+            through: None,
             service: self.job.id.service,
             real_server: socket_address(self.job.id.server),
             weight: self.job.weight,
@@ -228,6 +257,12 @@ impl Task {
 }
 
 async fn bounded(check: &Check, probe: &Probe) -> Outcome {
+    if check.target.through_datapath && probe.through.is_none() {
+        return Err(Failure::new(
+            FailureReason::Local,
+            "the datapath is not prepared for checks; the log tells why",
+        ));
+    }
     match timeout(probe.timeout, checker::run(&check.kind, probe)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::new(
