@@ -44,6 +44,11 @@ impl Samples {
     ///
     /// Values above 2^53 lose their last digits, as every number in Prometheus does.
     pub fn push<const N: usize>(&mut self, labels: [&str; N], value: u64) {
+        self.push_fraction(labels, value as f64);
+    }
+
+    /// Adds a value that need not be whole.
+    pub fn push_fraction<const N: usize>(&mut self, labels: [&str; N], value: f64) {
         debug_assert_eq!(N, self.labels.len(), "labels {labels:?} for {:?}", self.labels);
         let pairs = self.labels.iter().zip(labels).map(|(name, value)| {
             let mut pair = LabelPair::default();
@@ -55,12 +60,12 @@ impl Samples {
         match self.kind {
             Kind::Counter => {
                 let mut counter = Counter::default();
-                counter.set_value(value as f64);
+                counter.set_value(value);
                 sample.set_counter(counter);
             }
             Kind::Gauge => {
                 let mut gauge = Gauge::default();
-                gauge.set_value(value as f64);
+                gauge.set_value(value);
                 sample.set_gauge(gauge);
             }
         }

@@ -99,14 +99,14 @@ pub(super) static METRICS: &[Metric] = &[
         },
     },
     Metric {
-        name: "lvx_check_duration_microseconds",
+        name: "lvx_check_duration_seconds",
         help: "How long the last run of a check took.",
         kind: Kind::Gauge,
         labels: CHECK,
         samples: |snapshot, out| {
             per_check(snapshot, |check, id| {
                 if let Some(last) = &check.last {
-                    out.push(id, last.duration_us);
+                    out.push_fraction(id, last.duration_us as f64 / 1e6);
                 }
             });
         },
