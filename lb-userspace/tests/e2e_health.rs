@@ -193,3 +193,25 @@ fn the_sorry_server_serves_without_quorum_and_reloads_keep_verdicts() {
     lab.start_web(1).expect("nginx of rs1");
     director.wait("its return", |snapshot| health(snapshot).live == 2);
 }
+
+#[test]
+fn refused_connections_of_clients_fail_a_nat_server_before_its_check_runs() {
+    let lab = Lab::builder().real_servers(2).build().expect("lab");
+    // The check itself would take an hour to notice.
+    let slow = CHECK.replace("200ms", "1h").replace("warmup = \"100ms\"", "warmup = \"0s\"");
+    let text = checked(&lab, "rr", "forwarding = \"nat\"\npassive_fall = 3\n", &slow);
+    let director = Director::start(&lab, &text);
+    director.wait("good checks", |snapshot| {
+        health(snapshot).real_servers.iter().all(|server| server.checks[0].passes > 0)
+    });
+    lab.stop_web(2).expect("nginx of rs2");
+    let refused = (0..12).filter(|_| lab.client().fetch(&url(&lab, "/whoami")).is_err()).count();
+    assert!(refused >= 3, "{refused}");
+    let failed = director.wait("the failure", |snapshot| health(snapshot).live == 1);
+    assert!(!health(&failed).real_servers[1].up);
+    assert_eq!(whoami(&lab), "rs1");
+    let metrics = lab.director().fetch("http://127.0.0.1:9464/metrics").expect("metrics");
+    let metrics = String::from_utf8(metrics).expect("text");
+    assert!(metrics.contains("lvx_real_server_refused_total{"), "{metrics}");
+    assert!(director.log().contains("connections of clients were refused"), "{}", director.log());
+}

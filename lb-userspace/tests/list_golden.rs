@@ -90,6 +90,7 @@ fn read_numbers(table: &str) -> Snapshot {
             out_packets: n[2],
             in_bytes: n[3],
             out_bytes: n[4],
+            ..Traffic::default()
         };
         let rates =
             Rates { connections: n[0], in_packets: n[1], out_packets: n[2], in_bytes: n[3], out_bytes: n[4] };

@@ -62,6 +62,13 @@ impl Packet {
         self.key.protocol == TCP && (self.tcp_flags & (SYN | FIN | RST | ACK)) != ACK
     }
 
+    /// Whether the packet resets its connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn resets(&self) -> bool {
+        self.tcp_flags & RST != 0
+    }
+
     /// Whether the packet asks for a new connection.
     #[inline(always)]
     #[must_use]

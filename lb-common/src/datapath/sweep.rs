@@ -3,11 +3,11 @@
 //! The table is memory-mapped; a free or used bucket costs one cache line here and no system call (5 ns an entry
 //! against 250 to 1,400 ns for the kernel's hash maps, measured).
 
-use super::connection::flow_key_of_reply;
+use super::connection::{flow_key_of_reply, reply_key_of_flow};
 use super::track::end;
 use super::{ConnectionTables, flow_hash, tcp_state};
 use crate::atomic::{compare_exchange, load};
-use crate::layout::{BUCKET_WAYS, ConnectionMeta, HotWord, Method};
+use crate::layout::{BUCKET_WAYS, ConnectionKey, ConnectionMeta, HotWord, Method, RealServer};
 
 /// Idle times by state, in units of [`crate::layout::Geometry::STAMP_SHIFT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,12 +110,26 @@ pub fn sweep_bucket<T: ConnectionTables>(
             if reverse {
                 tables.remove(position);
             } else {
+                if state == tcp_state::SYN_RECV && !was_answered(tables, server, &entry.key()) {
+                    tables.unanswered(word.slot());
+                }
                 end(tables, server, &entry.key(), position);
             }
         } else {
             outcome.live += 1;
         }
     }
+}
+
+/// Whether a half-open connection's real server has answered, as far as its answers pass here.
+fn was_answered<T: ConnectionTables>(tables: &T, server: &RealServer, key: &ConnectionKey) -> bool {
+    if server.method() != Method::Nat {
+        return false;
+    }
+    let reply = reply_key_of_flow(server, key);
+    let found = tables.find(flow_hash(&reply, tables.geometry().seed));
+    let entry = tables.entry(found.position()).filter(|entry| found.is_some() && entry.holds(&reply));
+    entry.is_some_and(|entry| ConnectionMeta(load(entry.meta())).state() != tcp_state::SYN_RECV)
 }
 
 /// A reply's entry is made after its connection's and moved after it; for so long it may stand alone.

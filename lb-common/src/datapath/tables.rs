@@ -29,6 +29,11 @@ pub trait ConnectionTables {
     /// Active (upper half) and inactive (lower half) connections of a real server.
     fn load(&self, slot: u32) -> Option<&AtomicU64>;
 
+    /// Counts a half-open connection to this slot that expired unanswered; only the sweep calls it.
+    fn unanswered(&self, slot: u32) {
+        let _ = slot;
+    }
+
     /// [`connection::find`]; an implementation may call it out of line. So it is with the methods below: the BPF program
     /// makes them functions of their own, each of which the verifier proves once and not once for every way to reach it.
     #[inline(always)]

@@ -87,9 +87,17 @@ fn known<T: Tables>(tables: &T, packet: &Packet, found: Found) -> Option<Step> {
             && let Some(entry) = tables.entry(partner.position())
             && entry.holds(&flow)
         {
+            let half_open = ConnectionMeta(load(entry.meta())).state() == tcp_state::SYN_RECV;
+            if half_open
+                && packet.resets()
+                && let Some(traffic) = tables.traffic(slot)
+            {
+                traffic.refused();
+            }
             advance(tables, entry, slot, direction, packet.tcp_flags);
         }
         entry.seen(tables.now());
+        answered(entry);
         return Some(Step::Done(Decision::Forward { slot, reverse }));
     }
     let state = advance(tables, entry, slot, direction, packet.tcp_flags);
@@ -103,6 +111,16 @@ fn known<T: Tables>(tables: &T, packet: &Packet, found: Found) -> Option<Step> {
         }
     }
     Some(Step::Done(Decision::Forward { slot, reverse }))
+}
+
+/// Notes in the entry of the replies that there was one; its state stands for nothing else.
+#[inline(always)]
+fn answered(entry: &ConnectionEntry) {
+    let meta = ConnectionMeta(load(entry.meta()));
+    if meta.0 != 0 && meta.state() == tcp_state::SYN_RECV {
+        // Whoever was faster noted the same, or ended the entry.
+        compare_exchange(entry.meta(), meta.0, meta.with_state(tcp_state::SYNACK).0);
+    }
 }
 
 /// Moves a connection to its next state and settles the counters; returns the state.

@@ -156,6 +156,11 @@ pub struct TrafficCounts {
     pub out_packets: u64,
     /// Bytes to clients (NAT).
     pub out_bytes: u64,
+    /// Connections that the real server refused: its answer to the SYN was a reset (NAT).
+    pub refused: u64,
+    /// Half-open connections that expired without an answer of the real server; without NAT, where its answers pass
+    /// elsewhere, all half-open connections that expired.
+    pub unanswered: u64,
 }
 
 impl Traffic {
@@ -182,16 +187,31 @@ impl Traffic {
         add_local(connections, 1);
     }
 
+    /// Counts a connection that the real server refused.
+    #[inline(always)]
+    pub fn refused(&self) {
+        let [_, _, _, _, _, refused, ..] = &self.words;
+        add_local(refused, 1);
+    }
+
+    /// Counts a half-open connection that expired. Only the sweep calls it, never a packet.
+    pub fn unanswered(&self) {
+        let [_, _, _, _, _, _, unanswered, _] = &self.words;
+        add_local(unanswered, 1);
+    }
+
     /// Reads the counters; the values belong to slightly different moments.
     #[must_use]
     pub fn read(&self) -> TrafficCounts {
-        let [connections, in_packets, in_bytes, out_packets, out_bytes, ..] = &self.words;
+        let [connections, in_packets, in_bytes, out_packets, out_bytes, refused, unanswered, _] = &self.words;
         TrafficCounts {
             connections: load(connections),
             in_packets: load(in_packets),
             in_bytes: load(in_bytes),
             out_packets: load(out_packets),
             out_bytes: load(out_bytes),
+            refused: load(refused),
+            unanswered: load(unanswered),
         }
     }
 

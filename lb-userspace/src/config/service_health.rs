@@ -34,8 +34,14 @@ impl HealthReader {
             alpha: flag(&service::ALPHA),
             omega: flag(&service::OMEGA),
             ha_suspend: flag(&service::HA_SUSPEND),
+            passive_fall: optional(table.integer(&service::PASSIVE_FALL)).flatten(),
             panic_threshold: optional(table.integer(&service::PANIC_THRESHOLD)).flatten(),
         };
+        if table.has(&service::PASSIVE_FALL) && !servers.forwarding.contains(&ForwardingMethod::Nat) {
+            let reason =
+                "only with forwarding \"nat\" do the replies pass the director; leave it out".to_owned();
+            table.conflict(&service::PASSIVE_FALL, reason);
+        }
         let defaults = RealServerHealth {
             checks: checks(read_checks(table, &service::CHECK, servers)).unwrap_or_default(),
             inhibit_on_failure: flag(&service::INHIBIT_ON_FAILURE),

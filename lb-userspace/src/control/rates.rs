@@ -101,9 +101,22 @@ mod tests {
     fn every_counter_has_its_own_rate() {
         let start = Instant::now();
         let mut meter = RateMeter::new();
-        let before = Traffic { connections: 1, in_packets: 2, out_packets: 3, in_bytes: 4, out_bytes: 5 };
-        let after =
-            Traffic { connections: 21, in_packets: 42, out_packets: 63, in_bytes: 84, out_bytes: 105 };
+        let before = Traffic {
+            connections: 1,
+            in_packets: 2,
+            out_packets: 3,
+            in_bytes: 4,
+            out_bytes: 5,
+            ..Traffic::default()
+        };
+        let after = Traffic {
+            connections: 21,
+            in_packets: 42,
+            out_packets: 63,
+            in_bytes: 84,
+            out_bytes: 105,
+            ..Traffic::default()
+        };
         meter.feed(start, &[("web", before)]);
         meter.feed(start + Duration::from_secs(2), &[("web", after)]);
         let expected =

@@ -21,6 +21,12 @@ pub struct Traffic {
     pub in_bytes: u64,
     /// Bytes to clients.
     pub out_bytes: u64,
+    /// Connections that the real server refused with a reset (NAT).
+    #[serde(default)]
+    pub refused: u64,
+    /// Half-open connections that expired: with NAT those that the real server never answered, else all of them.
+    #[serde(default)]
+    pub unanswered: u64,
 }
 
 /// [`Traffic`] per second, measured by the daemon over the last two seconds or so.

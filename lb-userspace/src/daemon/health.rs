@@ -76,6 +76,30 @@ impl Daemon {
         }
     }
 
+    /// Looks at the connections that real servers have refused or not answered since the last time.
+    pub(super) async fn observe(&mut self) {
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let mut fell = false;
+        let failures = self.status.failed_connections();
+        {
+            let mut supervisor = lock(&self.status.health.supervisor);
+            for ((service, server), count) in &failures {
+                let before = self.failed.get(&(*service, *server)).copied().unwrap_or(0);
+                let count = count.saturating_sub(before);
+                if count > 0 {
+                    fell |= supervisor.handle_failed_connections(*service, *server, count, now, clock);
+                }
+            }
+            if fell {
+                self.status.health.runner.restart(&supervisor);
+            }
+        }
+        self.failed = failures;
+        if fell {
+            self.adjust().await;
+        }
+    }
+
     /// Brings the datapath to what the verdicts ask for at this moment.
     pub(super) async fn adjust(&mut self) {
         let now = Instant::now();

@@ -1,6 +1,6 @@
 //! `lvx run`: from the configuration file to forwarding, until a signal ends it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -20,9 +20,9 @@ use crate::config::{self, ConfigErrors};
 use crate::control::rates::RateMeter;
 use crate::control::{self, StatusSource};
 use crate::datapath::Sizes;
-use crate::health::Runner;
+use crate::health::{Runner, ServerKey};
 use crate::metrics;
-use crate::model::Model;
+use crate::model::{Model, ServiceKey};
 use crate::nexthop::{self, WatchError, Watcher};
 use crate::notify::{Notifier, NotifyError};
 
@@ -97,6 +97,7 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
         model,
         next_step: None,
         targets: BTreeSet::new(),
+        failed: BTreeMap::new(),
     };
     daemon.warn_about_foreign_addresses().await;
     let (stop, stopped) = watch::channel(false);
@@ -123,7 +124,10 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
             }
             () = at(daemon.next_step) => daemon.adjust().await,
             _ = addresses.tick() => daemon.suspend().await,
-            _ = rates.tick() => status.measure_rates(),
+            _ = rates.tick() => {
+                status.measure_rates();
+                daemon.observe().await;
+            }
             Some(ended) = servers.join_next() => {
                 if let Ok(Err(error)) = ended {
                     break Err(error);
@@ -212,6 +216,8 @@ pub(super) struct Daemon {
     /// When a slow start takes its next step.
     pub(super) next_step: Option<Instant>,
     targets: BTreeSet<IpAddr>,
+    /// Failed connections of clients, as last seen.
+    pub(super) failed: BTreeMap<(ServiceKey, ServerKey), u64>,
 }
 
 impl Daemon {

@@ -25,7 +25,8 @@ use crate::control::snapshot::{
 };
 use crate::datapath::MappedTables;
 use crate::datapath::clock;
-use crate::model::{Protocol, Scheduler, ServiceKey};
+use crate::health::{ServerKey, server_key};
+use crate::model::{ForwardingMethod, Protocol, Scheduler, ServiceKey};
 use crate::nexthop::Resolution;
 use crate::notify::{Channel, Notifier};
 
@@ -92,6 +93,24 @@ impl Status {
             .map(|installed| (installed.slot, traffic_of(self.tables.traffic(installed.slot))))
             .collect();
         lock(&self.rates).feed(Instant::now(), &counters);
+    }
+
+    /// Connections that each real server of a service with `passive_fall` has refused or not answered so far.
+    pub(super) fn failed_connections(&self) -> BTreeMap<(ServiceKey, ServerKey), u64> {
+        let engine = lock(&self.engine);
+        let supervisor = lock(&self.health.supervisor);
+        let watched = |key: &ServiceKey| {
+            supervisor.configured(key).is_some_and(|service| service.health.passive_fall.is_some())
+        };
+        let services = engine.installed.services.iter().filter(|(key, _)| watched(key));
+        services
+            .flat_map(|(key, service)| service.servers.iter().map(|installed| (*key, installed)))
+            .filter(|(_, installed)| installed.server.forwarding == ForwardingMethod::Nat)
+            .map(|(key, installed)| {
+                let counts = self.tables.traffic(installed.slot);
+                ((key, server_key(&installed.server)), counts.refused + counts.unanswered)
+            })
+            .collect()
     }
 
     fn real_server(
@@ -303,6 +322,8 @@ fn traffic_of(counts: TrafficCounts) -> Traffic {
         out_packets: counts.out_packets,
         in_bytes: counts.in_bytes,
         out_bytes: counts.out_bytes,
+        refused: counts.refused,
+        unanswered: counts.unanswered,
     }
 }
 
@@ -312,4 +333,6 @@ fn add(sum: &mut Traffic, more: &Traffic) {
     sum.out_packets += more.out_packets;
     sum.in_bytes += more.in_bytes;
     sum.out_bytes += more.out_bytes;
+    sum.refused += more.refused;
+    sum.unanswered += more.unanswered;
 }

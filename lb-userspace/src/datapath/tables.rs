@@ -43,6 +43,13 @@ impl ConnectionTables for MappedTables {
     fn load(&self, slot: u32) -> Option<&AtomicU64> {
         self.loads.get(slot)
     }
+
+    fn unanswered(&self, slot: u32) {
+        // The first CPU's line stands for the sweep; packets never write this counter.
+        if let Some(traffic) = self.traffic.get(slot) {
+            traffic.unanswered();
+        }
+    }
 }
 
 impl MappedTables {
@@ -73,6 +80,8 @@ impl MappedTables {
                 sum.in_bytes += counts.in_bytes;
                 sum.out_packets += counts.out_packets;
                 sum.out_bytes += counts.out_bytes;
+                sum.refused += counts.refused;
+                sum.unanswered += counts.unanswered;
             }
         }
         sum

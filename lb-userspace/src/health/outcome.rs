@@ -96,6 +96,8 @@ pub enum FailureReason {
     Unsafe,
     /// The file says so.
     File,
+    /// Connections of clients failed (`passive_fall`).
+    Passive,
     /// The operator said so (`type = "off"`).
     Off,
     /// Something of the director itself, such as a missing address to connect from.
@@ -104,7 +106,7 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// Every reason, for metrics that show zeros.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Refused,
         Self::Unreachable,
         Self::Timeout,
@@ -120,6 +122,7 @@ impl FailureReason {
         Self::Script,
         Self::Unsafe,
         Self::File,
+        Self::Passive,
         Self::Off,
         Self::Local,
     ];
@@ -143,6 +146,7 @@ impl FailureReason {
             Self::Script => "script",
             Self::Unsafe => "unsafe",
             Self::File => "file",
+            Self::Passive => "passive",
             Self::Off => "off",
             Self::Local => "local",
         }

@@ -15,7 +15,7 @@ use tokio::time::{sleep_until, timeout};
 use super::through::{CheckNetwork, Target};
 use super::{
     CheckChange, CheckMachine, CheckRecord, CheckVerdict, Failure, FailureReason, Origin, Outcome, Probe,
-    ServerKey, Supervisor, Through, checker, server_key, socket_address,
+    ServerHealth, ServerKey, Supervisor, Through, checker, server_key, socket_address,
 };
 use crate::model::{Check, ServiceKey};
 
@@ -37,12 +37,16 @@ struct Job {
     check: Check,
     weight: u32,
     passing: bool,
+    falls: u32,
 }
 
 impl Job {
     /// Whether a running task may go on.
     fn same(&self, other: &Self) -> bool {
-        self.id == other.id && self.check == other.check && self.weight == other.weight
+        self.id == other.id
+            && self.check == other.check
+            && self.weight == other.weight
+            && self.falls == other.falls
     }
 }
 
@@ -90,6 +94,11 @@ impl Runner {
     /// those that go through the datapath.
     pub fn follow(&self, supervisor: &Supervisor, network: Option<Arc<CheckNetwork>>) {
         *lock(&self.network) = network;
+        self.restart(supervisor);
+    }
+
+    /// Begins the checks anew that are not as before.
+    pub fn restart(&self, supervisor: &Supervisor) {
         let mut jobs = Vec::new();
         for service in &supervisor.model().services {
             let state = supervisor.service(&service.key);
@@ -103,6 +112,7 @@ impl Runner {
                         check: check.clone(),
                         weight: server.weight,
                         passing: verdict.is_none_or(|verdict| verdict.passing),
+                        falls: health.map_or(0, ServerHealth::falls),
                     });
                 }
             }

@@ -24,6 +24,8 @@ pub struct ServerHealth {
     up: bool,
     since: SystemTime,
     ramp: Option<Ramp>,
+    /// How often connections of clients have failed it; its checks begin anew with each time.
+    falls: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +40,7 @@ impl ServerHealth {
     pub fn new(server: &RealServer, alpha: bool, clock: SystemTime) -> Self {
         let up = !alpha || server.health.checks.is_empty();
         let verdict = CheckVerdict { passing: up, weight: None, failure: None };
-        Self { checks: vec![verdict; server.health.checks.len()], up, since: clock, ramp: None }
+        Self { checks: vec![verdict; server.health.checks.len()], up, since: clock, ramp: None, falls: 0 }
     }
 
     /// Keeps the state where the configuration changes: a check that was there before goes on, a new one begins with the
@@ -85,6 +87,21 @@ impl ServerHealth {
                         matches!(failure.reason, FailureReason::Off | FailureReason::File)
                     })
             })
+    }
+
+    /// Connections of clients failed: so do the checks, until they have passed again.
+    pub fn fall(&mut self, failure: &Failure) {
+        self.falls += 1;
+        for check in &mut self.checks {
+            check.passing = false;
+            check.failure = Some(failure.clone());
+        }
+    }
+
+    /// How often connections of clients have failed it.
+    #[must_use]
+    pub fn falls(&self) -> u32 {
+        self.falls
     }
 
     /// Looks at the checks again; returns the new state where it has changed.

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::quorum::{has_quorum, panics};
 use super::server::{CheckVerdict, ServerHealth};
+use super::{Failure, FailureReason};
 use crate::model::{Check, Model, RealServer, ServiceKey, VirtualService};
 
 /// Address and port of a real server within its service.
@@ -202,6 +203,32 @@ impl Supervisor {
         let Some(verdict) = health.checks.get_mut(change.index) else { return false };
         *verdict = change.verdict;
         self.settle(change.service, now, clock);
+        true
+    }
+
+    /// Takes over how many connections of clients a real server has refused or not answered lately. True where that is
+    /// too many: then its checks have to begin anew.
+    pub fn handle_failed_connections(
+        &mut self,
+        service: ServiceKey,
+        server: ServerKey,
+        count: u64,
+        now: Instant,
+        clock: SystemTime,
+    ) -> bool {
+        let Some(limit) = self.configured(&service).and_then(|service| service.health.passive_fall) else {
+            return false;
+        };
+        let health = self.services.get_mut(&service).and_then(|state| state.servers.get_mut(&server));
+        let Some(health) = health.filter(|health| health.is_up() && !health.checks.is_empty()) else {
+            return false;
+        };
+        if count < u64::from(limit) {
+            return false;
+        }
+        let detail = format!("{count} connections of clients were refused or not answered, limit {limit}");
+        health.fall(&Failure::new(FailureReason::Passive, detail));
+        self.settle(service, now, clock);
         true
     }
 

@@ -113,6 +113,24 @@ pub(super) static METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "lvx_real_server_refused_total",
+        help: "Connections that a real server refused with a reset; seen with NAT only, where replies pass.",
+        kind: Kind::Counter,
+        labels: REAL_SERVER,
+        samples: |snapshot, out| {
+            per_real_server(snapshot, |real_server, id| out.push(id, real_server.traffic.refused));
+        },
+    },
+    Metric {
+        name: "lvx_real_server_unanswered_total",
+        help: "Half-open connections that expired: with NAT those that the real server never answered, else all of them.",
+        kind: Kind::Counter,
+        labels: REAL_SERVER,
+        samples: |snapshot, out| {
+            per_real_server(snapshot, |real_server, id| out.push(id, real_server.traffic.unanswered));
+        },
+    },
+    Metric {
         name: "lvx_real_server_connections",
         help: "Connection entries of a real server: active from SYN_RECV to ESTABLISHED, inactive otherwise (UDP too).",
         kind: Kind::Gauge,

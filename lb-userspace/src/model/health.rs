@@ -54,6 +54,9 @@ pub struct ServiceHealth {
     /// Percentage of failed real servers above which failures are disbelieved and all of them serve again; none believes
     /// every failure.
     pub panic_threshold: Option<u32>,
+    /// Connections of clients that a real server refused or never answered, within a sample of the counters, after which
+    /// its checks count as failed.
+    pub passive_fall: Option<u32>,
 }
 
 impl Default for ServiceHealth {
@@ -69,6 +72,7 @@ impl Default for ServiceHealth {
             omega: false,
             ha_suspend: false,
             panic_threshold: None,
+            passive_fall: None,
         }
     }
 }

@@ -115,10 +115,24 @@ fn checked(address: &str, since: u64, check: CheckStatus) -> RealServerHealthSta
 /// Two services, one of them IPv6 without real servers.
 pub(crate) fn snapshot() -> Snapshot {
     let mut web = service("web \"shop\"", Protocol::Tcp, "192.168.100.1:80");
-    web.traffic =
-        Traffic { connections: 20, in_packets: 80, out_packets: 7, in_bytes: 4320, out_bytes: 5_000_000_000 };
+    web.traffic = Traffic {
+        connections: 20,
+        in_packets: 80,
+        out_packets: 7,
+        in_bytes: 4320,
+        out_bytes: 5_000_000_000,
+        ..Traffic::default()
+    };
     let mut first = real_server("10.0.1.1:80", ForwardingMethod::Dr, 100);
-    first.traffic = Traffic { connections: 13, in_packets: 53, out_packets: 0, in_bytes: 2860, out_bytes: 0 };
+    first.traffic = Traffic {
+        connections: 13,
+        in_packets: 53,
+        out_packets: 0,
+        in_bytes: 2860,
+        out_bytes: 0,
+        refused: 2,
+        unanswered: 3,
+    };
     first.active = 6;
     first.inactive = 7;
     first.next_hop = Some(NextHopStatus {
@@ -161,6 +175,7 @@ pub(crate) fn snapshot() -> Snapshot {
             out_packets: 8,
             in_bytes: 5000,
             out_bytes: 5_000_000_001,
+            ..Traffic::default()
         },
         tables: vec![TableFill { name: "connections".to_owned(), used: 13, capacity: 4096, bytes: 65536 }],
         drops: vec![count("short_packet", 2), count("no_real_server", 0)],

@@ -141,6 +141,15 @@ pub mod service {
         "Where more than this percentage of the checked real servers have failed, the failures are disbelieved and all of \
          them serve, except those that are down on purpose (`off`, `file`).",
     );
+    /// `passive_fall`
+    pub static PASSIVE_FALL: Key = number(
+        "passive_fall",
+        (1, 1_000_000),
+        Presence::Otherwise("they are only counted"),
+        &["observe", "passive"],
+        "With `nat`, where replies pass: as soon as a real server has refused or never answered so many connections of clients \
+         within two seconds, its checks fail at once, and it is down until they have passed again.",
+    );
     /// `notify_up`
     pub static NOTIFY_UP: Key = program(
         "notify_up",

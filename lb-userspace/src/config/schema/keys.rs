@@ -368,6 +368,7 @@ pub mod service {
             &health::INHIBIT_ON_FAILURE,
             &health::SLOW_START,
             &health::PANIC_THRESHOLD,
+            &health::PASSIVE_FALL,
             &health::NOTIFY_UP,
             &health::NOTIFY_DOWN,
             &REAL_SERVER,
