@@ -6,6 +6,7 @@
 pub mod http;
 mod pattern;
 mod quote;
+mod script;
 mod stream;
 mod tcp;
 mod tls;
@@ -18,6 +19,7 @@ pub async fn run(kind: &CheckKind, probe: &Probe) -> Outcome {
     match kind {
         CheckKind::Tcp => tcp::check(probe).await,
         CheckKind::Http(check) => http::check(check, probe).await,
+        CheckKind::Script(check) => script::check(check, probe).await,
         CheckKind::On => Ok(Pass::default()),
         CheckKind::Off => Err(Failure::new(FailureReason::Off, "switched off by the configuration")),
         _ => Err(Failure::new(FailureReason::Local, "not built")),
