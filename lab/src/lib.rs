@@ -14,6 +14,7 @@
 //! [`LabBuilder::build`]. The [`topology`] module has the picture and the reasons.
 
 mod cleanup;
+mod host;
 mod namespace;
 mod process;
 pub mod topology;
@@ -30,6 +31,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, ensure};
 
 pub use cleanup::kept;
+pub use host::Host;
 pub use namespace::Namespace;
 pub use process::Process;
 
@@ -122,6 +124,19 @@ pub struct Lab {
     kept: bool,
 }
 
+/// The prefix of a lab that is not there yet.
+fn fresh_prefix() -> String {
+    // A kept lab of an earlier process with the same id is stepped over.
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("lvx{}-{count}", std::process::id());
+        let taken = ["switch", "host"].map(|role| Namespace::named(format!("{prefix}-{role}")));
+        if !cleanup::folder(&prefix).exists() && !taken.iter().any(|namespace| namespace.path().exists()) {
+            return prefix;
+        }
+    }
+}
+
 impl Lab {
     /// A lab to be made: one-armed, with three real servers, unless told otherwise.
     #[must_use]
@@ -138,15 +153,7 @@ impl Lab {
     }
 
     fn planned(wanted: &LabBuilder) -> Self {
-        // A kept lab of an earlier process with the same id is stepped over.
-        let prefix = loop {
-            let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            let prefix = format!("lvx{}-{count}", std::process::id());
-            let switch = Namespace::named(format!("{prefix}-switch"));
-            if !cleanup::folder(&prefix).exists() && !switch.path().exists() {
-                break prefix;
-            }
-        };
+        let prefix = fresh_prefix();
         let named = |role: &str| Namespace::named(format!("{prefix}-{role}"));
         let real_server = |number: u8| {
             let name = format!("rs{number}");

@@ -3,7 +3,13 @@
 //! A checker is a function of a [`Probe`]. It is dropped when its time is up, so it leaves nothing behind: sockets
 //! close themselves, processes are killed by their guards. It reads a bounded number of bytes and never blocks.
 
+pub mod http;
+mod pattern;
+mod quote;
+mod script;
+mod stream;
 mod tcp;
+mod tls;
 
 use super::{Failure, FailureReason, Outcome, Pass, Probe};
 use crate::model::CheckKind;
@@ -12,6 +18,8 @@ use crate::model::CheckKind;
 pub async fn run(kind: &CheckKind, probe: &Probe) -> Outcome {
     match kind {
         CheckKind::Tcp => tcp::check(probe).await,
+        CheckKind::Http(check) => http::check(check, probe).await,
+        CheckKind::Script(check) => script::check(check, probe).await,
         CheckKind::On => Ok(Pass::default()),
         CheckKind::Off => Err(Failure::new(FailureReason::Off, "switched off by the configuration")),
         _ => Err(Failure::new(FailureReason::Local, "not built")),

@@ -1,0 +1,257 @@
+//! Checks against servers that mean no good.
+
+mod check_support;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use check_support::{get, http, probe, reason, run};
+use lb_userspace::health::FailureReason;
+use lb_userspace::model::{BodyDigest, CheckKind, CheckTls, HttpCheck, HttpRequest, HttpVersion, Pattern};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A server that does `answer` with each connection.
+async fn server<F, A>(answer: F) -> SocketAddr
+where
+    F: Fn(TcpStream) -> A + Send + 'static,
+    A: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream));
+        }
+    });
+    address
+}
+
+/// Reads the head of a request.
+async fn head(stream: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.ok()?);
+    }
+    Some(String::from_utf8(bytes).unwrap())
+}
+
+/// A server that answers each request with the same bytes, and closes then.
+async fn says(answer: &'static [u8]) -> SocketAddr {
+    server(move |mut stream| async move {
+        if head(&mut stream).await.is_some() {
+            let _ = stream.write_all(answer).await;
+        }
+    })
+    .await
+}
+
+fn kind(check: HttpCheck) -> CheckKind {
+    CheckKind::Http(Box::new(check))
+}
+
+fn one(request: HttpRequest) -> CheckKind {
+    kind(http(vec![request]))
+}
+
+fn pattern(expression: &str) -> Option<Pattern> {
+    Some(Pattern { expression: expression.to_owned(), absent: false })
+}
+
+#[tokio::test]
+async fn one_that_accepts_and_never_answers() {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&closed);
+    let address = server(move |mut stream| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let mut all = Vec::new();
+            let _ = stream.read_to_end(&mut all).await;
+            seen.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let https = kind(HttpCheck { tls: Some(CheckTls::default()), ..http(vec![get("/")]) });
+    let h2 = kind(HttpCheck { version: HttpVersion::H2, ..http(vec![get("/")]) });
+    let all = [one(get("/")), https, h2];
+    for (index, kind) in all.iter().enumerate() {
+        let probe = probe(address);
+        let run = lb_userspace::health::checker::run(kind, &probe);
+        assert!(tokio::time::timeout(Duration::from_millis(300), run).await.is_err(), "{kind:?}");
+        // The server sees the end of the connection as soon as the run is dropped.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while closed.load(Ordering::SeqCst) <= index {
+            assert!(tokio::time::Instant::now() < deadline, "the connection is still open: {kind:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_byte_a_second() {
+    let address = server(|mut stream| async move {
+        for byte in b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" {
+            if stream.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    })
+    .await;
+    let (kind, probe) = (one(get("/")), probe(address));
+    let run = lb_userspace::health::checker::run(&kind, &probe);
+    assert!(tokio::time::timeout(Duration::from_millis(1500), run).await.is_err());
+}
+
+#[tokio::test]
+async fn garbage_and_early_ends() {
+    for (answer, expected) in [
+        (&b""[..], FailureReason::Closed),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", FailureReason::Protocol),
+        (b"\0\xff\xfe\x01", FailureReason::Protocol),
+        (b"HTTP/1.1 2x0 OK\r\n\r\n", FailureReason::Protocol),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab", FailureReason::Closed),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n", FailureReason::Closed),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxx\r\nab\r\n", FailureReason::Protocol),
+        (b"HTTP/1.1 200 OK\r\ncontent-len", FailureReason::Closed),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", FailureReason::Status),
+    ] {
+        let address = says(answer).await;
+        let outcome = run(&one(get("/")), &probe(address)).await;
+        assert_eq!(reason(outcome), expected, "{}", String::from_utf8_lossy(answer));
+    }
+    let address = says(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    let h2 = kind(HttpCheck { version: HttpVersion::H2, ..http(vec![get("/")]) });
+    let found = reason(run(&h2, &probe(address)).await);
+    assert!(matches!(found, FailureReason::Protocol | FailureReason::Closed), "{found:?}");
+}
+
+#[tokio::test]
+async fn huge_heads() {
+    let endless = server(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nx: ").await;
+        while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
+    })
+    .await;
+    assert_eq!(reason(run(&one(get("/")), &probe(endless)).await), FailureReason::TooLong);
+    let many = server(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
+        while stream.write_all(b"x: y\r\n").await.is_ok() {}
+    })
+    .await;
+    assert_eq!(reason(run(&one(get("/")), &probe(many)).await), FailureReason::TooLong);
+}
+
+/// A server of bodies of 1 GiB, and the number of bytes that it got rid of.
+async fn gigabyte(length_known: bool) -> (SocketAddr, Arc<AtomicU64>) {
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&sent);
+    let address = server(move |mut stream| {
+        let counter = Arc::clone(&counter);
+        async move {
+            if head(&mut stream).await.is_none() {
+                return;
+            }
+            let fields = if length_known { "content-length: 1073741824\r\n" } else { "" };
+            let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes()).await;
+            let block = vec![b'x'; 64 << 10];
+            while counter.load(Ordering::SeqCst) < 1 << 30 {
+                match stream.write(&block).await {
+                    Ok(length) => counter.fetch_add(length as u64, Ordering::SeqCst),
+                    Err(_) => return,
+                };
+            }
+        }
+    })
+    .await;
+    (address, sent)
+}
+
+#[tokio::test]
+async fn a_body_of_a_gigabyte() {
+    for length_known in [true, false] {
+        let (address, sent) = gigabyte(length_known).await;
+        // Without interest in the body it is cut off, and the next request takes another connection.
+        let passed = run(&kind(http(vec![get("/"), get("/")])), &probe(address)).await;
+        assert!(passed.is_ok(), "{passed:?}");
+        for request in [
+            HttpRequest { pattern: pattern("y"), ..get("/") },
+            HttpRequest { digest: Some(BodyDigest::Sha256([0; 32])), ..get("/") },
+        ] {
+            assert_eq!(reason(run(&one(request), &probe(address)).await), FailureReason::TooLong);
+        }
+        // A bound of 1 MiB and the buffers of four connections.
+        let sent = sent.load(Ordering::SeqCst);
+        assert!(sent < 128 << 20, "{sent} bytes were read");
+    }
+}
+
+#[tokio::test]
+async fn endless_redirections() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&requests);
+    let address = server(move |mut stream| {
+        let counter = Arc::clone(&counter);
+        async move {
+            while head(&mut stream).await.is_some() {
+                let number = counter.fetch_add(1, Ordering::SeqCst);
+                let answer =
+                    format!("HTTP/1.1 302 Found\r\nlocation: /{number}\r\ncontent-length: 3\r\n\r\nabc");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        }
+    })
+    .await;
+    let request = HttpRequest { max_redirects: 5, ..get("/") };
+    assert_eq!(reason(run(&one(request), &probe(address)).await), FailureReason::Redirect);
+    assert_eq!(requests.load(Ordering::SeqCst), 6);
+    assert_eq!(reason(run(&one(get("/")), &probe(address)).await), FailureReason::Status);
+
+    let away = says(b"HTTP/1.1 302 Found\r\nlocation: http://192.0.2.99/\r\n\r\n").await;
+    let request = HttpRequest { max_redirects: 5, ..get("/") };
+    assert_eq!(reason(run(&one(request), &probe(away)).await), FailureReason::Redirect);
+}
+
+#[tokio::test]
+async fn one_that_closes_kept_connections() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&connections);
+    let address = server(move |mut stream| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let _ = head(&mut stream).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            // The next request is read, and not answered.
+            let _ = head(&mut stream).await;
+        }
+    })
+    .await;
+    let check = kind(http(vec![get("/1"), get("/2"), get("/3")]));
+    let outcome = run(&check, &probe(address)).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    assert_eq!(connections.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn tls_where_there_is_none() {
+    for answer in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"", b"\x16\x03\x01\xff\xff\xff\xff\xff\xff"] {
+        let address = server(move |mut stream| async move {
+            let mut hello = [0; 16];
+            let _ = stream.read(&mut hello).await;
+            let _ = stream.write_all(answer).await;
+        })
+        .await;
+        let check = HttpCheck { tls: Some(CheckTls::default()), ..http(vec![get("/")]) };
+        assert_eq!(reason(run(&kind(check), &probe(address)).await), FailureReason::Tls);
+    }
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    assert_eq!(reason(run(&one(get("/")), &probe(address)).await), FailureReason::Refused);
+}
