@@ -1,6 +1,7 @@
 //! Benchmark harness of LVX.
 
 mod apply;
+mod checks;
 mod datapath;
 mod frames;
 mod harness;
@@ -35,11 +36,18 @@ enum What {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// CPU time of health checks of 5,000 real servers.
+    Checks {
+        /// Write the figures to this file as well.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().what {
         What::Datapath { json, quick } => write(json.as_deref(), &datapath::run(quick)?),
+        What::Checks { json } => write(json.as_deref(), &checks::run()?),
         What::Apply { json } => write(json.as_deref(), &apply::run()?),
     }
 }

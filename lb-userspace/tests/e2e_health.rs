@@ -215,3 +215,114 @@ fn refused_connections_of_clients_fail_a_nat_server_before_its_check_runs() {
     assert!(metrics.contains("lvx_real_server_refused_total{"), "{metrics}");
     assert!(director.log().contains("connections of clients were refused"), "{}", director.log());
 }
+
+/// An example of `configs/`, with the addresses of the lab.
+fn tutorial(lab: &Lab, name: &str) -> String {
+    let path = format!("{}/../configs/{name}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).expect("an example");
+    let global =
+        format!("[global]\ncontrol_socket = \"{}\"\nmetrics = \"off\"\n", Director::socket(lab).display());
+    let text = [
+        ("192.168.10.9", lab.vip4().to_string()),
+        ("192.168.10.11", lab.rs(1).v4.to_string()),
+        ("192.168.10.12", lab.rs(2).v4.to_string()),
+        ("192.168.10.20", lab.rs(3).v4.to_string()),
+        ("\"6s\"", "\"200ms\"".to_owned()),
+        ("fall = 4", "fall = 1".to_owned()),
+    ]
+    .into_iter()
+    .fold(text, |text, (from, to)| text.replace(from, &to));
+    global + &text
+}
+
+fn live(director: &Director<'_>, what: &str, live: u64) -> Snapshot {
+    director.wait(what, |snapshot| {
+        let health = health(snapshot);
+        health.live == live && health.real_servers.iter().all(|server| server.checks[0].last.is_some())
+    })
+}
+
+#[test]
+fn the_tutorial_with_tcp_checks() {
+    let lab = Lab::builder().real_servers(3).build().expect("lab");
+    let director = Director::start(&lab, &tutorial(&lab, "tutorial-tcp.toml"));
+    live(&director, "two real servers", 2);
+    let mut names = [whoami(&lab), whoami(&lab)];
+    names.sort_unstable();
+    assert_eq!(names, ["rs1", "rs2"]);
+    lab.stop_web(1).expect("nginx of rs1");
+    live(&director, "the failure", 1);
+    assert_eq!([whoami(&lab), whoami(&lab)], ["rs2", "rs2"]);
+}
+
+#[test]
+fn the_tutorial_with_http_checks() {
+    let lab = Lab::builder().real_servers(3).build().expect("lab");
+    // The page of the tutorial is what the real servers of the lab have for download, with its own digest.
+    let url = format!("http://{}/1MiB", lab.rs(1).v4);
+    let genhash = ["-s", &lab.rs(1).v4.to_string(), "-p", "80", "-u", "/1MiB"].map(str::to_owned);
+    let mut words = vec![env!("CARGO_BIN_EXE_lvx"), "genhash"];
+    words.extend(genhash.iter().map(String::as_str));
+    let printed = lab.director().output(&words).expect("lvx genhash");
+    let printed = String::from_utf8(printed).expect("text");
+    let is_digest = |word: &&str| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let digest = printed.split_whitespace().find(is_digest).expect("a digest");
+    assert!(lab.director().fetch(&url).is_ok());
+    let text = tutorial(&lab, "tutorial-http.toml")
+        .replace("/testurl/test.jsp", "/1MiB")
+        .replace("640205b7b0fc66c1ea91c463fac6334d", digest)
+        .replace("path = \"/\"", "path = \"/whoami\"");
+    let director = Director::start(&lab, &text);
+    live(&director, "two real servers", 2);
+    assert_ne!(whoami(&lab), "rs3");
+    // Another digest is no longer theirs: both fail, and the sorry server serves.
+    director.reload(&text.replace(digest, "00000000000000000000000000000000"));
+    let failed = live(&director, "the failures", 0);
+    let reason = health(&failed).real_servers[0].checks[0].last.as_ref().and_then(|last| last.failure.clone());
+    assert!(reason.as_deref().is_some_and(|reason| reason.starts_with("digest: ")), "{reason:?}");
+    assert_eq!(whoami(&lab), "rs3");
+}
+
+#[test]
+fn the_tutorial_with_a_script() {
+    let lab = Lab::builder().real_servers(3).build().expect("lab");
+    // The script's directory has to belong to root alone.
+    let folder = std::path::PathBuf::from(format!("/usr/local/lib/lvx-test-{}", std::process::id()));
+    struct Folder(std::path::PathBuf);
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+    std::fs::create_dir_all(&folder).expect("a folder for the script");
+    let folder = Folder(folder);
+    let (script, answers) = (folder.0.join("check-web"), folder.0.join("answers"));
+    std::fs::create_dir_all(&answers).expect("a folder for answers");
+    // It exits with what the file of the real server says.
+    std::fs::write(&script, format!("#!/bin/sh\nexit $(cat {}/$1)\n", answers.display())).expect("a script");
+    std::os::unix::fs::chown(&script, Some(0), Some(0)).expect("root's script");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a program");
+    let answer = |number: usize, code: u8| {
+        std::fs::write(answers.join(lab.rs(number).v4.to_string()), code.to_string()).expect("an answer");
+    };
+    answer(1, 0);
+    answer(2, 0);
+    let text =
+        tutorial(&lab, "tutorial-script.toml").replace("/usr/local/bin/check-web", &script.to_string_lossy());
+    let director = Director::start(&lab, &text);
+    live(&director, "two real servers", 2);
+    let weights = |snapshot: &Snapshot| -> Vec<u32> {
+        health(snapshot).real_servers.iter().map(|server| server.weight).collect()
+    };
+    assert_eq!(weights(&director.snapshot().expect("the daemon answers")), [10, 10]);
+    answer(1, 32);
+    director.wait("another weight", |snapshot| weights(snapshot) == [30, 10]);
+    let mut spread: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..8 {
+        *spread.entry(whoami(&lab)).or_default() += 1;
+    }
+    assert_eq!(spread.into_iter().collect::<Vec<_>>(), [("rs1".to_owned(), 6), ("rs2".to_owned(), 2)]);
+    answer(2, 1);
+    live(&director, "the failure", 1);
+    assert_eq!(whoami(&lab), "rs1");
+}
