@@ -1,4 +1,5 @@
 //! `http` and `https` against nginx, and `lvx genhash` against keepalived's genhash.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod check_support;
 

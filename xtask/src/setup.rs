@@ -28,13 +28,18 @@ struct Program {
 }
 
 /// What the demo and the tests run beside LVX.
-const LAB: [Program; 6] = [
+const LAB: [Program; 11] = [
     Program { name: "ip", packages: &["iproute2"] },
     Program { name: "ethtool", packages: &["ethtool"] },
     Program { name: "nginx", packages: &["nginx-light", "nginx"] },
     Program { name: "curl", packages: &["curl"] },
     Program { name: "tcpdump", packages: &["tcpdump"] },
     Program { name: "prometheus", packages: &["prometheus"] },
+    Program { name: "dnsmasq", packages: &["dnsmasq-base"] },
+    Program { name: "smtpd", packages: &["opensmtpd"] },
+    Program { name: "socat", packages: &["socat"] },
+    Program { name: "openssl", packages: &["openssl"] },
+    Program { name: "genhash", packages: &["keepalived"] },
 ];
 
 /// bpf-linker links LLVM's C++ code.
