@@ -130,11 +130,10 @@ fn names() {
 #[test]
 fn mail() {
     let mut host = Host::new().unwrap();
-    let (chain, private) = (host.folder().join("mail.pem"), host.folder().join("mail.key"));
-    let words = "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=mail -addext subjectAltName=DNS:mail.example";
-    let mut words: Vec<_> = words.split(' ').collect();
-    words.extend(["-out", chain.to_str().unwrap(), "-keyout", private.to_str().unwrap()]);
-    host.namespace().output(&words).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let parameters = rcgen::CertificateParams::new(vec!["mail.example".to_owned()]).unwrap();
+    let chain = host.write("mail.pem", parameters.self_signed(&key).unwrap().pem()).unwrap();
+    let private = host.write("mail.key", key.serialize_pem()).unwrap();
     let configuration = format!(
         "listen on 127.0.0.1 port 2525\naction \"local\" maildir \"{}\"\nmatch for local action \"local\"\n",
         host.folder().join("maildir").display()

@@ -28,7 +28,7 @@ struct Program {
 }
 
 /// What the demo and the tests run beside LVX.
-const LAB: [Program; 11] = [
+const LAB: [Program; 10] = [
     Program { name: "ip", packages: &["iproute2"] },
     Program { name: "ethtool", packages: &["ethtool"] },
     Program { name: "nginx", packages: &["nginx-light", "nginx"] },
@@ -38,7 +38,6 @@ const LAB: [Program; 11] = [
     Program { name: "dnsmasq", packages: &["dnsmasq-base"] },
     Program { name: "smtpd", packages: &["opensmtpd"] },
     Program { name: "socat", packages: &["socat"] },
-    Program { name: "openssl", packages: &["openssl"] },
     Program { name: "genhash", packages: &["keepalived"] },
 ];
 
