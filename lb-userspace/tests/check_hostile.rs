@@ -11,10 +11,10 @@ use std::time::Duration;
 use check_support::{get, http, probe, reason, run};
 use lb_userspace::health::FailureReason;
 use lb_userspace::model::{
-    BodyDigest, CheckKind, CheckTls, HttpCheck, HttpRequest, HttpVersion, Pattern, SmtpCheck,
+    BodyDigest, CheckKind, CheckTls, DnsCheck, HttpCheck, HttpRequest, HttpVersion, Pattern, SmtpCheck,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// A server that does `answer` with each connection.
 async fn server<F, A>(answer: F) -> SocketAddr
@@ -310,4 +310,50 @@ async fn mail_servers() {
     assert_eq!(reason(run(&smtp, &probe(endless)).await), FailureReason::TooLong);
     let injected = CheckKind::Smtp(SmtpCheck { helo: Some("a\r\nRSET".to_owned()), tls: None });
     assert_eq!(reason(run(&injected, &probe(endless)).await), FailureReason::Local);
+}
+
+/// A name server that answers each query with these messages; `ID` stands for the query's number.
+async fn name_server(messages: Vec<Vec<u8>>) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut query = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut query).await {
+            for message in &messages {
+                let mut bytes = message.clone();
+                // The messages that begin with zeros are made to answer this query.
+                if bytes.starts_with(&[0, 0]) {
+                    bytes[..2].copy_from_slice(&query[..2]);
+                }
+                // Those of a header alone repeat the question.
+                if bytes.len() == 12 {
+                    bytes.extend_from_slice(&query[12..length]);
+                }
+                let _ = socket.send_to(&bytes, client).await;
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn name_servers() {
+    let check = DnsCheck { name: "www.example".to_owned(), record_type: "A".to_owned(), answer: None };
+    let kind = CheckKind::Dns(check);
+    // QR and RD; one question.
+    let good = vec![0, 0, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0];
+    let forged = vec![1, 2, 3];
+    let query = vec![0, 0, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    let outcome = run(&kind, &probe(name_server(vec![forged, query, good]).await)).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    // More records than there are, another question, an error without question.
+    let lying = vec![0, 0, 0x81, 0x80, 0, 1, 0xff, 0xff, 0, 0, 0, 0];
+    assert_eq!(reason(run(&kind, &probe(name_server(vec![lying]).await)).await), FailureReason::Protocol);
+    let other = vec![0, 0, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'x', 0, 0, 1, 0, 1];
+    assert_eq!(reason(run(&kind, &probe(name_server(vec![other]).await)).await), FailureReason::Protocol);
+    let error = vec![0, 0, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(reason(run(&kind, &probe(name_server(vec![error]).await)).await), FailureReason::Status);
+    // Truncated, and nobody listens on TCP.
+    let truncated = vec![0, 0, 0x83, 0x80, 0, 1, 0, 0, 0, 0, 0, 0];
+    assert_eq!(reason(run(&kind, &probe(name_server(vec![truncated]).await)).await), FailureReason::Refused);
 }
