@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::cleanup;
 use crate::namespace::{self, Namespace};
 use crate::process::{Process, program};
+use crate::udp_echo;
 
 /// How long a server may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -92,6 +93,15 @@ impl Host {
             thread::sleep(Duration::from_millis(5));
         }
         self.processes.push(process);
+        Ok(())
+    }
+
+    /// Starts an echo on UDP ports, which answers `PAYLOAD` with `NAME client=ADDRESS:PORT PAYLOAD`.
+    ///
+    /// # Errors
+    /// When the ports cannot be opened.
+    pub fn udp_echo(&mut self, name: &str, ports: &[u16]) -> Result<()> {
+        self.processes.push(udp_echo::start(&self.namespace, name, ports)?);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lb_userspace::cli::{check, decap, list, run};
+use lb_userspace::cli::{check, decap, genhash, list, run};
 
 /// Where the daemon listens when neither the configuration nor the command line says otherwise.
 const SOCKET: &str = "/run/lvx/lvx.sock";
@@ -40,6 +40,8 @@ enum Command {
     },
     /// Take IP-in-IP headers off on a tunnel real server whose kernel has no ipip device.
     Decap(decap::DecapArgs),
+    /// Print the digest of a page for an HTTP check, as genhash of keepalived does.
+    Genhash(genhash::GenhashArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,5 +56,6 @@ fn main() -> ExitCode {
             }
         },
         Command::Decap(arguments) => decap::run(&arguments),
+        Command::Genhash(arguments) => genhash::run(&arguments),
     }
 }

@@ -1,4 +1,5 @@
 //! Checks against servers that mean no good.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod check_support;
 
@@ -9,9 +10,11 @@ use std::time::Duration;
 
 use check_support::{get, http, probe, reason, run};
 use lb_userspace::health::FailureReason;
-use lb_userspace::model::{BodyDigest, CheckKind, CheckTls, HttpCheck, HttpRequest, HttpVersion, Pattern};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use lb_userspace::model::{
+    BodyDigest, CheckKind, CheckTls, DnsCheck, HttpCheck, HttpRequest, HttpVersion, Pattern, SmtpCheck,
+};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// A server that does `answer` with each connection.
 async fn server<F, A>(answer: F) -> SocketAddr
@@ -75,7 +78,8 @@ async fn one_that_accepts_and_never_answers() {
     .await;
     let https = kind(HttpCheck { tls: Some(CheckTls::default()), ..http(vec![get("/")]) });
     let h2 = kind(HttpCheck { version: HttpVersion::H2, ..http(vec![get("/")]) });
-    let all = [one(get("/")), https, h2];
+    let smtp = CheckKind::Smtp(SmtpCheck { helo: None, tls: None });
+    let all = [one(get("/")), https, h2, smtp];
     for (index, kind) in all.iter().enumerate() {
         let probe = probe(address);
         let run = lb_userspace::health::checker::run(kind, &probe);
@@ -254,4 +258,102 @@ async fn nobody_listens() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     assert_eq!(reason(run(&one(get("/")), &probe(address)).await), FailureReason::Refused);
+}
+
+/// A mail server that says one line for each line it hears, and closes after the last.
+async fn mail_server(lines: &[&str]) -> SocketAddr {
+    let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+    server(move |stream| {
+        let lines = lines.clone();
+        async move {
+            let mut stream = BufReader::new(stream);
+            for (index, line) in lines.iter().enumerate() {
+                if index > 0 {
+                    let mut heard = String::new();
+                    let _ = stream.read_line(&mut heard).await;
+                }
+                let _ = stream.write_all(line.as_bytes()).await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn mail_servers() {
+    let smtp = CheckKind::Smtp(SmtpCheck { helo: Some("director.example".to_owned()), tls: None });
+    for lines in [
+        &["220-hello\r\n220 there\r\n", "250-a\r\n250-b c\r\n250 d\r\n", "221 bye\r\n"][..],
+        // HELO, bare line feeds, no answer to QUIT.
+        &["220 old\n", "502 what\n", "250\n"],
+    ] {
+        let outcome = run(&smtp, &probe(mail_server(lines).await)).await;
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+    let long = "2".repeat(5000);
+    for (lines, expected) in [
+        (&["554 no service\r\n"][..], FailureReason::Status),
+        (&["220 hello\r\n", "421 full\r\n"][..], FailureReason::Status),
+        (&["220 hello\r\n", "500 what\r\n", "550 no\r\n"][..], FailureReason::Status),
+        (&["220 hello\r\n", ""][..], FailureReason::Closed),
+        (&[""][..], FailureReason::Closed),
+        (&["HTTP/1.1 200 OK\r\n\r\n"][..], FailureReason::Protocol),
+        (&["999 hello\r\n"][..], FailureReason::Protocol),
+        (&["220_hello\r\n"][..], FailureReason::Protocol),
+        (&["\r\n"][..], FailureReason::Protocol),
+        (&[long.as_str()][..], FailureReason::TooLong),
+    ] {
+        assert_eq!(reason(run(&smtp, &probe(mail_server(lines).await)).await), expected);
+    }
+    let endless =
+        server(|mut stream| async move { while stream.write_all(b"220-x\r\n").await.is_ok() {} }).await;
+    assert_eq!(reason(run(&smtp, &probe(endless)).await), FailureReason::TooLong);
+    let injected = CheckKind::Smtp(SmtpCheck { helo: Some("a\r\nRSET".to_owned()), tls: None });
+    assert_eq!(reason(run(&injected, &probe(endless)).await), FailureReason::Local);
+}
+
+/// A name server that answers each query with these messages; `ID` stands for the query's number.
+async fn name_server(messages: Vec<Vec<u8>>) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut query = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut query).await {
+            for message in &messages {
+                let mut bytes = message.clone();
+                // The messages that begin with zeros are made to answer this query.
+                if bytes.starts_with(&[0, 0]) {
+                    bytes[..2].copy_from_slice(&query[..2]);
+                }
+                // Those of a header alone repeat the question.
+                if bytes.len() == 12 {
+                    bytes.extend_from_slice(&query[12..length]);
+                }
+                let _ = socket.send_to(&bytes, client).await;
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn name_servers() {
+    let check = DnsCheck { name: "www.example".to_owned(), record_type: "A".to_owned(), answer: None };
+    let kind = CheckKind::Dns(check);
+    // QR and RD; one question.
+    let good = vec![0, 0, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0];
+    let forged = vec![1, 2, 3];
+    let query = vec![0, 0, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    let outcome = run(&kind, &probe(name_server(vec![forged, query, good]).await)).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    // More records than there are, another question, an error without question.
+    let lying = vec![0, 0, 0x81, 0x80, 0, 1, 0xff, 0xff, 0, 0, 0, 0];
+    assert_eq!(reason(run(&kind, &probe(name_server(vec![lying]).await)).await), FailureReason::Protocol);
+    let other = vec![0, 0, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'x', 0, 0, 1, 0, 1];
+    assert_eq!(reason(run(&kind, &probe(name_server(vec![other]).await)).await), FailureReason::Protocol);
+    let error = vec![0, 0, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(reason(run(&kind, &probe(name_server(vec![error]).await)).await), FailureReason::Status);
+    // Truncated, and nobody listens on TCP.
+    let truncated = vec![0, 0, 0x83, 0x80, 0, 1, 0, 0, 0, 0, 0, 0];
+    assert_eq!(reason(run(&kind, &probe(name_server(vec![truncated]).await)).await), FailureReason::Refused);
 }

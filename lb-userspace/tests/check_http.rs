@@ -1,4 +1,5 @@
 //! `http` and `https` against nginx, and `lvx genhash` against keepalived's genhash.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod check_support;
 
@@ -245,4 +246,41 @@ fn certificates() {
     let other = CertificateParams::new(vec!["other.example".to_owned()]).unwrap();
     web.host.write("ca.pem", other.self_signed(&other_key).unwrap().pem()).unwrap();
     assert_eq!(web.reason(https(strict), valid), FailureReason::Tls);
+}
+
+#[test]
+fn genhash_prints_what_that_of_keepalived_prints() {
+    let web = Web::start();
+    let run = |program: &[&str], arguments: &str| {
+        let words: Vec<_> = program.iter().copied().chain(arguments.split(' ')).collect();
+        web.host.namespace().run(&words).unwrap()
+    };
+    let ours = [env!("CARGO_BIN_EXE_lvx"), "genhash"];
+    for arguments in [
+        "-s 127.0.0.1 -p 8080 -u /page",
+        "-s 127.0.0.1 -p 8080 -u /big",
+        "-s 127.0.0.1 -p 8080 -u /broken",
+        "-s 127.0.0.1 -p 8080 -u / -V virtual.example",
+        "-s ::1 -p 8080 -u /page -P 1.1",
+        "-S -s 127.0.0.1 -p 8443 -u /page",
+    ] {
+        let (theirs, own) = (run(&["genhash"], arguments), run(&ours, arguments));
+        assert!(own.status.success(), "{arguments}: {own:?}");
+        assert_eq!(theirs.stdout.len(), 33, "{arguments}: {theirs:?}");
+        assert_eq!(String::from_utf8(own.stdout), String::from_utf8(theirs.stdout), "{arguments}");
+    }
+    // Both print the digest on a line of its own among the rest.
+    let verbose = "-v -s 127.0.0.1 -p 8080 -u /page";
+    let md5 = String::from_utf8(run(&ours, "-s 127.0.0.1 -p 8080 -u /page").stdout).unwrap();
+    for program in [&["genhash"][..], &ours] {
+        let printed = String::from_utf8(run(program, verbose).stdout).unwrap();
+        assert!(printed.lines().any(|line| line == md5.trim_end()), "{printed}");
+    }
+    let sha256 = String::from_utf8(run(&ours, "--sha256 -s 127.0.0.1 -p 8080 -u /page").stdout).unwrap();
+    let expected: String = sum(&web, "sha256sum").iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(sha256.trim_end(), expected);
+
+    let refused = run(&ours, "-s 127.0.0.1 -p 8099 -u /");
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("refused"), "{refused:?}");
 }

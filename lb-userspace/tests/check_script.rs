@@ -1,4 +1,5 @@
 //! Scripts as checks.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod check_support;
 

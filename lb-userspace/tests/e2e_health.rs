@@ -278,7 +278,8 @@ fn the_tutorial_with_http_checks() {
     // Another digest is no longer theirs: both fail, and the sorry server serves.
     director.reload(&text.replace(digest, "00000000000000000000000000000000"));
     let failed = live(&director, "the failures", 0);
-    let reason = health(&failed).real_servers[0].checks[0].last.as_ref().and_then(|last| last.failure.clone());
+    let reason =
+        health(&failed).real_servers[0].checks[0].last.as_ref().and_then(|last| last.failure.clone());
     assert!(reason.as_deref().is_some_and(|reason| reason.starts_with("digest: ")), "{reason:?}");
     assert_eq!(whoami(&lab), "rs3");
 }
@@ -301,7 +302,8 @@ fn the_tutorial_with_a_script() {
     // It exits with what the file of the real server says.
     std::fs::write(&script, format!("#!/bin/sh\nexit $(cat {}/$1)\n", answers.display())).expect("a script");
     std::os::unix::fs::chown(&script, Some(0), Some(0)).expect("root's script");
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a program");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("a program");
     let answer = |number: usize, code: u8| {
         std::fs::write(answers.join(lab.rs(number).v4.to_string()), code.to_string()).expect("an answer");
     };

@@ -18,9 +18,14 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 const POLICY_MARK: &str = "# cargo xtask setup: services stay stopped while packages are installed";
 
 /// Services that the lab's packages bring and that must not start with the machine either: the lab runs its own
-/// instances, and these would take the ports 80 and 9090 of the host.
-const SERVICES: [(&str, &str); 3] =
-    [("nginx-light", "nginx"), ("nginx", "nginx"), ("prometheus", "prometheus")];
+/// instances, and these would take the ports 25, 80 and 9090 of the host.
+const SERVICES: [(&str, &str); 5] = [
+    ("nginx-light", "nginx"),
+    ("nginx", "nginx"),
+    ("prometheus", "prometheus"),
+    ("opensmtpd", "opensmtpd"),
+    ("keepalived", "keepalived"),
+];
 
 /// Whether packages can be installed at all on this system.
 pub(crate) fn is_there() -> bool {

@@ -28,7 +28,7 @@ struct Program {
 }
 
 /// What the demo and the tests run beside LVX.
-const LAB: [Program; 8] = [
+const LAB: [Program; 12] = [
     Program { name: "ip", packages: &["iproute2"] },
     Program { name: "ethtool", packages: &["ethtool"] },
     Program { name: "nginx", packages: &["nginx-light", "nginx"] },
@@ -37,6 +37,10 @@ const LAB: [Program; 8] = [
     Program { name: "prometheus", packages: &["prometheus"] },
     Program { name: "openssl", packages: &["openssl"] },
     Program { name: "aiosmtpd", packages: &["python3-aiosmtpd"] },
+    Program { name: "dnsmasq", packages: &["dnsmasq-base"] },
+    Program { name: "smtpd", packages: &["opensmtpd"] },
+    Program { name: "socat", packages: &["socat"] },
+    Program { name: "genhash", packages: &["keepalived"] },
 ];
 
 /// bpf-linker links LLVM's C++ code.

@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod decap;
+pub mod genhash;
 pub mod list;
 pub mod run;

@@ -1,8 +1,10 @@
 //! `script` and `external`: a program says it by its exit code (keepalived's `MISC_CHECK`, ldirectord's `external`).
 //!
-//! No shell is involved. The program runs in a process group of its own, with nothing on its standard input, with `PATH`
-//! and what describes the run in its environment, and under the configured user. The first bytes of its output go into
-//! the failure's detail; the rest is read and forgotten.
+//! No shell is involved. The environment has `PATH`, `LVX_SERVICE_ADDRESS`, `LVX_SERVICE_PORT`, `LVX_SERVICE_PROTOCOL`
+//! (`tcp` or `udp`), `LVX_REAL_SERVER_ADDRESS`, `LVX_REAL_SERVER_PORT`, `LVX_CHECK_ADDRESS`, `LVX_CHECK_PORT` (where the
+//! check's target is) and `LVX_WEIGHT` (as configured), and nothing else. The program runs in a process group of its
+//! own, with nothing on its standard input, under the configured user. The first bytes of its output go into the
+//! failure's detail; the rest is read and forgotten.
 
 mod account;
 mod group;
