@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -17,7 +17,11 @@ use super::{
     CheckChange, CheckMachine, CheckRecord, CheckVerdict, Failure, FailureReason, Origin, Outcome, Probe,
     ServerHealth, ServerKey, Supervisor, Through, checker, server_key, socket_address,
 };
-use crate::model::{Check, ServiceKey};
+use crate::model::{Check, CheckKind, ServiceKey};
+use crate::process;
+
+/// For the program's end to be seen.
+const SLACK: Duration = Duration::from_millis(200);
 
 /// Which check of which real server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -273,7 +277,9 @@ async fn bounded(check: &Check, probe: &Probe) -> Outcome {
             "the datapath is not prepared for checks; the log tells why",
         ));
     }
-    match timeout(probe.timeout, checker::run(&check.kind, probe)).await {
+    // A script has time to end by itself after SIGTERM.
+    let grace = if let CheckKind::Script(_) = check.kind { process::GRACE + SLACK } else { Duration::ZERO };
+    match timeout(probe.timeout + grace, checker::run(&check.kind, probe)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::new(
             FailureReason::Timeout,

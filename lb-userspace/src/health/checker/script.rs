@@ -2,94 +2,49 @@
 //!
 //! No shell is involved. The environment has `PATH`, `LVX_SERVICE_ADDRESS`, `LVX_SERVICE_PORT`, `LVX_SERVICE_PROTOCOL`
 //! (`tcp` or `udp`), `LVX_REAL_SERVER_ADDRESS`, `LVX_REAL_SERVER_PORT`, `LVX_CHECK_ADDRESS`, `LVX_CHECK_PORT` (where the
-//! check's target is) and `LVX_WEIGHT` (as configured), and nothing else. The program runs in a process group of its
+//! check's target is) and `LVX_WEIGHT` (as configured). The program runs in a process group of its
 //! own, with nothing on its standard input, under the configured user. The first bytes of its output go into the
 //! failure's detail; the rest is read and forgotten.
 
-mod account;
-mod group;
-mod security;
-
-use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::pin::pin;
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::ExitStatus;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
-
-use account::Account;
-use group::Group;
 use nix::sys::signal::Signal;
 
 use super::quote::quote;
 use crate::health::{Failure, FailureReason, Outcome, Pass, Probe, WeightChange};
 use crate::model::{Protocol, ScriptCheck};
+use crate::process::{self, Finished, Leftovers, RunError, Spec};
 
 /// Bytes of the output that are kept.
 const KEPT_OUTPUT: usize = 200;
 
-/// How long the output is waited for once the program has ended.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// Where the program finds others; the daemon's own path is not for it.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Runs the program to its end. Dropped before that, its process group is ended.
+/// Runs the program to its end, or until the time of the check is up: then its group gets SIGTERM, and SIGKILL after
+/// [`process::GRACE`]. Dropped before that, it is killed at once.
 pub(super) async fn check(check: &ScriptCheck, probe: &Probe) -> Outcome {
-    let Some((program, arguments)) = check.command.split_first() else {
-        return Err(Failure::new(FailureReason::Unsafe, "there is no program"));
-    };
-    let (file, user) = (program.clone(), check.user.clone());
-    let account = in_background(move || {
-        let account = user.as_deref().map(Account::find).transpose()?;
-        security::examine(Path::new(&file), account.as_ref().map(Account::uid))?;
-        Ok(account)
-    })
-    .await?;
-
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(environment(probe)).current_dir("/");
+    let mut command = check.command.clone();
     if check.ldirectord_arguments {
-        command.args(ldirectord_arguments(probe));
+        command.extend(ldirectord_arguments(probe));
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    if let Some(account) = account {
-        account.apply(&mut command);
-    }
-    let mut child = command.spawn().map_err(|error| {
-        Failure::new(FailureReason::Script, format!("cannot start {}: {error}", quote(program.as_bytes())))
-    })?;
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let mut group = Group::new(child);
-    let mut output = Vec::new();
-    let status = {
-        let mut errors = Vec::new();
-        let status = {
-            let mut listening =
-                pin!(async { tokio::join!(drain(out, &mut output), drain(err, &mut errors)) });
-            let mut heard = false;
-            let status = loop {
-                tokio::select! {
-                    status = group.wait() => break status,
-                    // It may go on with its outputs closed.
-                    _ = &mut listening, if !heard => heard = true,
-                }
-            };
-            if !heard {
-                // Its last words may still be in the pipe, which something in the background may hold open.
-                let _ = tokio::time::timeout(LAST_WORDS, listening).await;
-            }
-            status
-        };
-        output.append(&mut errors);
-        status
+    let spec = Spec {
+        command: &command,
+        user: check.user.as_deref(),
+        environment: environment(probe),
+        output_limit: KEPT_OUTPUT,
+        leftovers: Leftovers::Kill,
     };
-    let status = status.map_err(|error| Failure::from_io("wait for the script", &error))?;
-    output.truncate(KEPT_OUTPUT);
-    judge(status, check.dynamic, &output)
+    match process::run_within(spec, probe.timeout).await {
+        Ok(Finished { status, output }) => judge(status, check.dynamic, &output),
+        Err(error) => {
+            let reason = match &error {
+                RunError::Unsafe(_) => FailureReason::Unsafe,
+                RunError::UnknownUser(_) => FailureReason::Local,
+                RunError::Spawn { .. } => FailureReason::Script,
+                RunError::Timeout { .. } => FailureReason::Timeout,
+            };
+            Err(Failure::new(reason, error.to_string()))
+        }
+    }
 }
 
 /// What the exit code says.
@@ -114,13 +69,12 @@ fn judge(status: ExitStatus, dynamic: bool, output: &[u8]) -> Outcome {
     }
 }
 
-fn environment(probe: &Probe) -> Vec<(&'static str, String)> {
+fn environment(probe: &Probe) -> Vec<(String, String)> {
     let protocol = match probe.service.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
     };
-    vec![
-        ("PATH", PATH.to_owned()),
+    let variables = [
         ("LVX_SERVICE_ADDRESS", probe.service.address.to_string()),
         ("LVX_SERVICE_PORT", probe.service.port.to_string()),
         ("LVX_SERVICE_PROTOCOL", protocol.to_owned()),
@@ -129,38 +83,17 @@ fn environment(probe: &Probe) -> Vec<(&'static str, String)> {
         ("LVX_CHECK_ADDRESS", probe.endpoint.ip().to_string()),
         ("LVX_CHECK_PORT", probe.endpoint.port().to_string()),
         ("LVX_WEIGHT", probe.weight.to_string()),
-    ]
+    ];
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn ldirectord_arguments(probe: &Probe) -> [OsString; 4] {
+fn ldirectord_arguments(probe: &Probe) -> [String; 4] {
     [
         probe.service.address.to_string(),
         probe.service.port.to_string(),
         probe.real_server.ip().to_string(),
         probe.real_server.port().to_string(),
     ]
-    .map(OsString::from)
-}
-
-/// Reads to the end and keeps the beginning.
-async fn drain(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
-    let Some(mut from) = from else { return };
-    let mut buffer = [0; 4096];
-    while let Ok(length) = from.read(&mut buffer).await {
-        if length == 0 {
-            return;
-        }
-        let room = KEPT_OUTPUT.saturating_sub(kept.len());
-        kept.extend_from_slice(&buffer[..length.min(room)]);
-    }
-}
-
-async fn in_background<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Failure::new(FailureReason::Local, format!("script: {error}"))))
 }
 
 #[cfg(test)]
