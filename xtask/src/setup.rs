@@ -28,7 +28,7 @@ struct Program {
 }
 
 /// What the demo and the tests run beside LVX.
-const LAB: [Program; 12] = [
+const LAB: [Program; 20] = [
     Program { name: "ip", packages: &["iproute2"] },
     Program { name: "ethtool", packages: &["ethtool"] },
     Program { name: "nginx", packages: &["nginx-light", "nginx"] },
@@ -41,6 +41,14 @@ const LAB: [Program; 12] = [
     Program { name: "smtpd", packages: &["opensmtpd"] },
     Program { name: "socat", packages: &["socat"] },
     Program { name: "genhash", packages: &["keepalived"] },
+    Program { name: "redis-server", packages: &["redis-server"] },
+    Program { name: "pg_lsclusters", packages: &["postgresql"] },
+    Program { name: "mariadbd", packages: &["mariadb-server"] },
+    Program { name: "slapd", packages: &["slapd"] },
+    Program { name: "dovecot", packages: &["dovecot-imapd"] },
+    Program { name: "freeradius", packages: &["freeradius"] },
+    Program { name: "vsftpd", packages: &["vsftpd"] },
+    Program { name: "sipp", packages: &["sip-tester"] },
 ];
 
 /// bpf-linker links LLVM's C++ code.

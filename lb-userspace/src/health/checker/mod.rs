@@ -3,6 +3,7 @@
 //! A checker is a function of a [`Probe`]. It is dropped when its time is up, so it leaves nothing behind: sockets
 //! close themselves, processes are killed by their guards. It reads a bounded number of bytes and never blocks.
 
+mod dialogue;
 mod dns;
 mod file;
 pub mod http;
@@ -33,6 +34,6 @@ pub async fn run(kind: &CheckKind, probe: &Probe) -> Outcome {
         CheckKind::File(check) => file::check(check).await,
         CheckKind::On => Ok(Pass::default()),
         CheckKind::Off => Err(Failure::new(FailureReason::Off, "switched off by the configuration")),
-        _ => Err(Failure::new(FailureReason::Local, "not built")),
+        CheckKind::Dialogue(dialogue) => dialogue::check(dialogue, probe).await,
     }
 }
