@@ -19,12 +19,19 @@ const POLICY_MARK: &str = "# cargo xtask setup: services stay stopped while pack
 
 /// Services that the lab's packages bring and that must not start with the machine either: the lab runs its own
 /// instances, and these would take the ports 25, 80 and 9090 of the host.
-const SERVICES: [(&str, &str); 5] = [
+const SERVICES: [(&str, &str); 12] = [
     ("nginx-light", "nginx"),
     ("nginx", "nginx"),
     ("prometheus", "prometheus"),
     ("opensmtpd", "opensmtpd"),
     ("keepalived", "keepalived"),
+    ("redis-server", "redis-server"),
+    ("postgresql", "postgresql"),
+    ("mariadb-server", "mariadb"),
+    ("slapd", "slapd"),
+    ("dovecot-imapd", "dovecot"),
+    ("freeradius", "freeradius"),
+    ("vsftpd", "vsftpd"),
 ];
 
 /// Whether packages can be installed at all on this system.

@@ -28,7 +28,7 @@ struct Program {
 }
 
 /// What the demo and the tests run beside LVX.
-const LAB: [Program; 20] = [
+const LAB: [Program; 21] = [
     Program { name: "ip", packages: &["iproute2"] },
     Program { name: "ethtool", packages: &["ethtool"] },
     Program { name: "nginx", packages: &["nginx-light", "nginx"] },
@@ -46,6 +46,7 @@ const LAB: [Program; 20] = [
     Program { name: "mariadbd", packages: &["mariadb-server"] },
     Program { name: "slapd", packages: &["slapd"] },
     Program { name: "dovecot", packages: &["dovecot-imapd"] },
+    Program { name: "/usr/lib/dovecot/pop3", packages: &["dovecot-pop3d"] },
     Program { name: "freeradius", packages: &["freeradius"] },
     Program { name: "vsftpd", packages: &["vsftpd"] },
     Program { name: "sipp", packages: &["sip-tester"] },
