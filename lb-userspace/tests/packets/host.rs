@@ -155,6 +155,10 @@ impl ConnectionTables for HostTables {
     fn load(&self, slot: u32) -> Option<&AtomicU64> {
         self.loads.get(slot as usize)
     }
+
+    fn unanswered(&self, slot: u32) {
+        self.traffic[slot as usize].unanswered();
+    }
 }
 
 impl SchedulerTables for HostTables {

@@ -7,6 +7,7 @@ mod fixture;
 mod frames;
 mod host;
 mod kernel;
+mod passive;
 mod properties;
 mod row;
 mod rows_connection;
