@@ -42,7 +42,12 @@ impl Daemon {
         let mut next = lock(&self.status.health.supervisor).clone();
         next.configure(model.clone(), now, SystemTime::now());
         let effective = next.effective(now);
-        self.install(&effective, model.targets()).await?;
+        if let Err(error) = self.install(&effective, model.targets()).await {
+            let before = lock(&self.status.health.supervisor).model().clone();
+            // It could be used a moment ago.
+            let _ = self.status.notifier.reconfigure(&before.notifications, &router(&before));
+            return Err(error);
+        }
         let network = {
             let mut engine = lock(&self.status.engine);
             engine.generation += 1;
