@@ -162,5 +162,6 @@ impl Engine {
         {
             tracing::warn!(%error, "could not detach from the interface of the checks");
         }
+        checks.network.close();
     }
 }

@@ -12,6 +12,7 @@ mod link;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,7 @@ pub struct CheckNetwork {
     answers: Mutex<u32>,
     ways: Mutex<BTreeMap<(ServiceKey, ServerKey), Way>>,
     flows: Arc<Flows>,
+    open: AtomicBool,
 }
 
 /// Entries that were made, and when they are to be taken away.
@@ -123,8 +125,15 @@ impl CheckNetwork {
             inside.namespace(),
         )?;
         let outer_index = nix::net::if_::if_nametoindex(outer.as_str()).map_err(io::Error::from)?;
-        let network =
-            Self { inside, outer, outer_index, answers: Mutex::default(), ways: Mutex::default(), flows };
+        let network = Self {
+            inside,
+            outer,
+            outer_index,
+            answers: Mutex::default(),
+            ways: Mutex::default(),
+            flows,
+            open: AtomicBool::new(true),
+        };
         link::bring_up(outer_index, true)?;
         network.inside.prepare()?;
         Ok(network)
@@ -156,6 +165,17 @@ impl CheckNetwork {
     /// Sets how each real server is reached.
     pub fn set_ways(&self, ways: BTreeMap<(ServiceKey, ServerKey), Way>) {
         *lock(&self.ways) = ways;
+    }
+
+    /// Takes the pair and the entries away, while checks may still be under way; they fail. Without it the pair would go
+    /// with the namespace, some time after the last socket in it was closed.
+    pub fn close(&self) {
+        self.flows.remove(|_| true);
+        if self.open.swap(false, Ordering::Relaxed)
+            && let Err(error) = link::remove(self.outer_index)
+        {
+            tracing::warn!(%error, interface = self.outer, "cannot remove the interface of the checks");
+        }
     }
 
     /// Connects to the virtual address on a real server. `bound` is the time after which the check is over.
@@ -244,11 +264,7 @@ impl CheckNetwork {
 
 impl Drop for CheckNetwork {
     fn drop(&mut self) {
-        self.flows.remove(|_| true);
-        // With the namespace the pair goes anyway, as soon as the last socket in it is closed.
-        if let Err(error) = link::remove(self.outer_index) {
-            tracing::debug!(%error, interface = self.outer, "cannot remove the interface of the checks");
-        }
+        self.close();
     }
 }
 
