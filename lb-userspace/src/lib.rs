@@ -12,3 +12,4 @@ pub mod model;
 pub mod nexthop;
 pub mod notify;
 pub mod process;
+pub mod vrrp;

@@ -1,0 +1,20 @@
+//! VRRP without I/O: the message (RFC 3768 and RFC 9568) and the virtual router.
+//!
+//! Nothing here knows sockets or clocks: received messages and the time come in, messages to send and states to take on
+//! go out.
+
+mod advertisement;
+mod interval;
+mod reject;
+mod router;
+
+pub use advertisement::{Advertisement, Authentication, Checksum, Expected, Received, Version};
+pub use interval::Centiseconds;
+pub use reject::Reject;
+pub use router::{Action, RouterConfig, State, VirtualRouter};
+
+/// IP protocol number (IANA).
+pub const PROTOCOL: u8 = 112;
+
+/// TTL or hop limit of every multicast message, sent and accepted (RFC 9568, 5.1.1.3).
+pub const TTL: u8 = 255;

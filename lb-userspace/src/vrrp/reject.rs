@@ -1,0 +1,67 @@
+//! Why a received message changes nothing.
+
+/// The reason, in the order in which it is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reject {
+    /// Shorter than a header, or than it says itself.
+    Short,
+    /// TTL or hop limit other than 255 (RFC 9568, 7.1).
+    Ttl,
+    /// Another version than the configured one.
+    Version,
+    /// No advertisement; there is no other type.
+    Type,
+    /// Another virtual router.
+    Vrid,
+    /// Longer or shorter than its addresses (and, in version 2, its authentication) make it.
+    Length,
+    /// Another type of authentication than the configured one.
+    AuthenticationType,
+    /// Another password.
+    Password,
+    /// Another interval than the configured one (version 2), or 0 (erratum 8301 of RFC 9568).
+    Interval,
+    /// The checksum is wrong.
+    Checksum,
+    /// Multicast where unicast is configured, or the other way round.
+    Destination,
+    /// Not from a configured peer.
+    Peer,
+}
+
+impl Reject {
+    /// Every reason.
+    pub const ALL: [Self; 12] = [
+        Self::Short,
+        Self::Ttl,
+        Self::Version,
+        Self::Type,
+        Self::Vrid,
+        Self::Length,
+        Self::AuthenticationType,
+        Self::Password,
+        Self::Interval,
+        Self::Checksum,
+        Self::Destination,
+        Self::Peer,
+    ];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Ttl => "ttl",
+            Self::Version => "version",
+            Self::Type => "type",
+            Self::Vrid => "vrid",
+            Self::Length => "length",
+            Self::AuthenticationType => "authentication_type",
+            Self::Password => "password",
+            Self::Interval => "interval",
+            Self::Checksum => "checksum",
+            Self::Destination => "destination",
+            Self::Peer => "peer",
+        }
+    }
+}

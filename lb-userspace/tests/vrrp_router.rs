@@ -1,0 +1,351 @@
+//! The virtual router: its transitions one by one, and several of them on a network that loses, delays and doubles.
+
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use lb_userspace::vrrp::{Action, Advertisement, Centiseconds, RouterConfig, State, Version, VirtualRouter};
+use proptest::prelude::*;
+
+fn config(priority: u8) -> RouterConfig {
+    RouterConfig {
+        version: Version::V3,
+        vrid: 1,
+        priority,
+        interval: Centiseconds::SECOND,
+        preempt: true,
+        preempt_delay: Duration::ZERO,
+        down_intervals: 3,
+        start_active: false,
+        answer_lower: true,
+    }
+}
+
+fn address(last: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, last])
+}
+
+fn heard(priority: u8, hundredths: u16) -> Advertisement {
+    Advertisement {
+        vrid: 1,
+        priority,
+        interval: Centiseconds::new(hundredths).unwrap(),
+        addresses: vec![address(100)],
+    }
+}
+
+fn actions(router: &mut VirtualRouter) -> Vec<Action> {
+    std::iter::from_fn(|| router.poll_action()).collect()
+}
+
+/// A router after its start; its address is 192.0.2.5.
+fn started(config: RouterConfig, now: Instant) -> VirtualRouter {
+    let mut router = VirtualRouter::new(config, address(5));
+    router.handle_startup(now);
+    actions(&mut router);
+    router
+}
+
+fn active(config: RouterConfig, now: Instant) -> VirtualRouter {
+    let mut router = started(config, now);
+    let due = router.poll_timeout().unwrap();
+    router.handle_timeout(due);
+    actions(&mut router);
+    router
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+#[test]
+fn timers_of_both_versions() {
+    let router = |version, priority, hundredths| {
+        let interval = Centiseconds::new(hundredths).unwrap();
+        VirtualRouter::new(RouterConfig { version, interval, ..config(priority) }, address(5))
+    };
+    // Measured with keepalived: 121.9 ms for priority 100 at 200 ms, 609 ms in version 2.
+    assert_eq!(router(Version::V3, 100, 20).skew(), Duration::from_micros(121_875));
+    assert_eq!(router(Version::V2, 100, 100).skew(), Duration::from_micros(609_375));
+    assert_eq!(router(Version::V3, 254, 100).active_down(), Duration::from_nanos(3_007_812_500));
+    assert_eq!(router(Version::V3, 1, 1).active_down(), Duration::from_nanos(30_000_000 + 9_960_937));
+}
+
+#[test]
+fn the_start() {
+    let now = Instant::now();
+    let mut owner = VirtualRouter::new(config(255), address(5));
+    owner.handle_startup(now);
+    assert_eq!(
+        actions(&mut owner),
+        [Action::Advertise(255), Action::TakeAddresses, Action::Entered(State::Active)]
+    );
+    assert_eq!(owner.poll_timeout(), Some(now + Duration::from_secs(1)));
+    let mut backup = VirtualRouter::new(config(100), address(5));
+    backup.handle_startup(now);
+    assert_eq!(actions(&mut backup), [Action::Entered(State::Backup)]);
+    assert_eq!(backup.poll_timeout(), Some(now + backup.active_down()));
+    let eager = started(RouterConfig { start_active: true, ..config(100) }, now);
+    assert!(eager.poll_timeout().unwrap() - now < Duration::from_millis(1010));
+}
+
+#[test]
+fn silence_makes_active_and_the_order_is_advertisement_first() {
+    let now = Instant::now();
+    let mut router = started(config(100), now);
+    router.handle_timeout(now + Duration::from_secs(1));
+    assert_eq!(actions(&mut router), [], "not due yet");
+    let due = router.poll_timeout().unwrap();
+    router.handle_timeout(due + MILLISECOND);
+    assert_eq!(
+        actions(&mut router),
+        [Action::Advertise(100), Action::TakeAddresses, Action::Entered(State::Active)]
+    );
+    let due = router.poll_timeout().unwrap();
+    router.handle_timeout(due);
+    assert_eq!(actions(&mut router), [Action::Advertise(100)]);
+}
+
+#[test]
+fn what_a_backup_hears() {
+    let now = Instant::now();
+    let later = now + Duration::from_secs(1);
+    // Priority heard, preemption, new timer: none leaves the old one.
+    let hear = |priority: u8, config: RouterConfig| {
+        let mut router = started(config, now);
+        let before = router.poll_timeout().unwrap();
+        router.handle_advertisement(&heard(priority, 200), address(9), later);
+        assert_eq!((router.state(), actions(&mut router)), (State::Backup, vec![]));
+        let after = router.poll_timeout().unwrap();
+        (after != before).then(|| after - later)
+    };
+    let keep = RouterConfig { preempt: false, ..config(100) };
+    // The interval of the active router is learnt: 3 * 2 s and a skew of 156/256 of 2 s.
+    let learnt = Duration::from_nanos(6_000_000_000 + 1_218_750_000);
+    assert_eq!(hear(150, config(100)), Some(learnt));
+    assert_eq!(hear(100, config(100)), Some(learnt));
+    assert_eq!(hear(99, config(100)), None, "it is preempted when the timer runs out");
+    assert_eq!(hear(99, keep.clone()), Some(learnt));
+    assert_eq!(hear(0, config(100)), Some(Duration::from_micros(609_375)));
+    assert_eq!(hear(0, keep), Some(Duration::from_micros(609_375)));
+}
+
+#[test]
+fn a_lower_priority_is_endured_for_the_preempt_delay() {
+    let start = Instant::now();
+    let delay = Duration::from_secs(10);
+    let mut router = started(RouterConfig { preempt_delay: delay, ..config(100) }, start);
+    let mut now = start;
+    while router.state() == State::Backup {
+        now += Duration::from_secs(1);
+        router.handle_advertisement(&heard(50, 100), address(9), now);
+        if router.poll_timeout().unwrap() <= now {
+            router.handle_timeout(now);
+        }
+        assert!(now - start < Duration::from_secs(30), "never");
+    }
+    assert!(now - start >= delay, "{:?}", now - start);
+}
+
+#[test]
+fn what_an_active_router_hears() {
+    let now = Instant::now();
+    let hear = |priority: u8, from: u8, config: RouterConfig| {
+        let mut router = active(config, now);
+        let at = router.poll_timeout().unwrap() - MILLISECOND;
+        router.handle_advertisement(&heard(priority, 100), address(from), at);
+        (router.state(), actions(&mut router))
+    };
+    let yields = (State::Backup, vec![Action::ReleaseAddresses, Action::Entered(State::Backup)]);
+    let answers = (State::Active, vec![Action::Advertise(100), Action::Announce]);
+    assert_eq!(hear(101, 1, config(100)), yields);
+    assert_eq!(hear(100, 9, config(100)), yields, "equal priority, higher address");
+    assert_eq!(hear(100, 1, config(100)), answers, "equal priority, lower address");
+    assert_eq!(hear(99, 9, config(100)), answers);
+    let silent = RouterConfig { answer_lower: false, ..config(100) };
+    assert_eq!(hear(99, 9, silent), (State::Active, vec![]));
+    assert_eq!(hear(0, 9, config(100)), (State::Active, vec![Action::Advertise(100)]));
+}
+
+#[test]
+fn the_end_and_faults_give_the_addresses_up() {
+    let now = Instant::now();
+    let mut router = active(config(100), now);
+    router.handle_shutdown();
+    let gone = [Action::Advertise(0), Action::ReleaseAddresses, Action::Entered(State::Initialize)];
+    assert_eq!((actions(&mut router), router.poll_timeout()), (gone.to_vec(), None));
+    let mut router = active(config(100), now);
+    router.handle_fault(true, now);
+    let fault = [Action::Advertise(0), Action::ReleaseAddresses, Action::Entered(State::Fault)];
+    assert_eq!(actions(&mut router), fault);
+    router.handle_advertisement(&heard(1, 100), address(9), now);
+    assert_eq!((router.state(), router.poll_timeout()), (State::Fault, None));
+    router.handle_fault(false, now);
+    assert_eq!(actions(&mut router), [Action::Entered(State::Backup)]);
+    let mut backup = started(config(100), now);
+    backup.handle_shutdown();
+    assert_eq!(actions(&mut backup), [Action::Entered(State::Initialize)]);
+}
+
+#[test]
+fn tracking_moves_the_priority_within_its_bounds() {
+    let now = Instant::now();
+    let mut router = started(config(100), now);
+    router.handle_advertisement(&heard(200, 100), address(9), now);
+    for (asked, got) in [(300, 254), (-5, 1), (0, 1), (90, 90)] {
+        router.handle_priority(asked, now);
+        assert_eq!(router.priority(), got);
+        assert_eq!(router.poll_timeout(), Some(now + router.active_down()), "the skew follows");
+    }
+    let mut owner = active(config(255), now);
+    owner.handle_priority(10, now);
+    assert_eq!(owner.priority(), 255);
+}
+
+#[test]
+fn a_router_that_slept_yields_and_does_not_fight() {
+    let now = Instant::now();
+    let mut router = active(config(100), now);
+    let due = router.poll_timeout().unwrap();
+    router.handle_timeout(due + Duration::from_secs(5));
+    assert_eq!(actions(&mut router), [Action::ReleaseAddresses, Action::Entered(State::Backup)]);
+    let mut router = started(config(100), now);
+    let due = router.poll_timeout().unwrap();
+    router.handle_timeout(due + Duration::from_secs(5));
+    assert_eq!((router.state(), actions(&mut router)), (State::Backup, vec![]));
+    // Nobody was there after all.
+    let due = router.poll_timeout().unwrap();
+    router.handle_timeout(due);
+    assert_eq!(router.state(), State::Active);
+}
+
+/// Routers on a network under a virtual clock.
+struct Network {
+    routers: Vec<VirtualRouter>,
+    /// Which routers are dead.
+    dead: Vec<bool>,
+    now: Instant,
+    /// Messages under way: when, from, to, priority.
+    flying: Vec<(Instant, usize, usize, u8)>,
+    /// Drops, doubles and delays by the next of these numbers.
+    luck: Vec<u8>,
+    turn: usize,
+    calm: bool,
+}
+
+impl Network {
+    fn new(priorities: &[u8], preempt: bool, luck: Vec<u8>) -> Self {
+        let now = Instant::now();
+        let routers = priorities
+            .iter()
+            .enumerate()
+            .map(|(number, priority)| {
+                let config = RouterConfig { preempt, ..config(*priority) };
+                let mut router = VirtualRouter::new(config, address(number as u8 + 1));
+                router.handle_startup(now);
+                router
+            })
+            .collect::<Vec<_>>();
+        let dead = vec![false; routers.len()];
+        Self { routers, dead, now, flying: Vec::new(), luck, turn: 0, calm: false }
+    }
+
+    fn next_luck(&mut self) -> u8 {
+        self.turn += 1;
+        if self.calm { 255 } else { self.luck[self.turn % self.luck.len()] }
+    }
+
+    /// Carries out what the routers want; a message may be lost, late by up to 100 ms, or doubled.
+    fn settle(&mut self) {
+        for from in 0..self.routers.len() {
+            while let Some(action) = self.routers[from].poll_action() {
+                let Action::Advertise(priority) = action else { continue };
+                if self.dead[from] {
+                    continue;
+                }
+                for to in (0..self.routers.len()).filter(|to| *to != from) {
+                    let luck = self.next_luck();
+                    if luck < 60 {
+                        continue;
+                    }
+                    let delay = Duration::from_millis(if luck == 255 { 1 } else { u64::from(luck) % 100 });
+                    self.flying.push((self.now + delay, from, to, priority));
+                    if luck.is_multiple_of(7) && luck != 255 {
+                        self.flying.push((self.now + delay * 2, from, to, priority));
+                    }
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            self.settle();
+            let timers = (0..self.routers.len())
+                .filter(|router| !self.dead[*router])
+                .filter_map(|router| self.routers[router].poll_timeout());
+            let Some(next) = timers.chain(self.flying.iter().map(|message| message.0)).min() else { break };
+            if next > end {
+                break;
+            }
+            self.now = self.now.max(next);
+            let (due, rest) =
+                std::mem::take(&mut self.flying).into_iter().partition(|message| message.0 <= self.now);
+            self.flying = rest;
+            let due: Vec<(Instant, usize, usize, u8)> = due;
+            for (_, from, to, priority) in due {
+                if !self.dead[to] {
+                    self.routers[to].handle_advertisement(
+                        &heard(priority, 100),
+                        address(from as u8 + 1),
+                        self.now,
+                    );
+                }
+            }
+            for router in 0..self.routers.len() {
+                if !self.dead[router] {
+                    self.routers[router].handle_timeout(self.now);
+                }
+            }
+        }
+        self.settle();
+        self.now = end;
+    }
+
+    fn active(&self) -> Vec<usize> {
+        (0..self.routers.len())
+            .filter(|router| !self.dead[*router] && self.routers[*router].state() == State::Active)
+            .collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// After whatever happened, a calm network has exactly one active router; when it dies, the next takes over within
+    /// Active_Down and its skew.
+    #[test]
+    fn one_active_router_after_the_storm(
+        priorities in prop::collection::vec(1u8..=254, 2..6), preempt: bool, luck in prop::collection::vec(any::<u8>(), 1..200),
+        storm in 0u64..60,
+    ) {
+        let mut network = Network::new(&priorities, preempt, luck);
+        network.run(Duration::from_secs(storm));
+        network.calm = true;
+        network.run(Duration::from_secs(12));
+        let active = network.active();
+        prop_assert_eq!(active.len(), 1, "{:?} of {:?}", active, priorities);
+        if preempt {
+            let highest = *priorities.iter().max().unwrap();
+            prop_assert_eq!(priorities[active[0]], highest);
+        }
+        network.dead[active[0]] = true;
+        // Four intervals are longer than any Active_Down here.
+        network.run(Duration::from_secs(4) + MILLISECOND * 200);
+        prop_assert_eq!(network.active().len(), 1, "nobody took over from {} of {:?}", active[0], priorities);
+        // Its return ends with one again.
+        network.dead[active[0]] = false;
+        network.run(Duration::from_secs(10));
+        prop_assert_eq!(network.active().len(), 1);
+    }
+}
