@@ -15,11 +15,11 @@ fn login(user: &str, password: &str) -> Option<Login> {
     Some(Login { user: user.to_owned(), password: password.to_owned() })
 }
 
-/// One run, ended after two seconds as the daemon would end it.
+/// One run, ended after four seconds as the daemon would end it.
 async fn run(port: u16, protocol: DialogueProtocol) -> Outcome {
     let kind = CheckKind::Dialogue(Box::new(Dialogue { protocol, tls: None }));
     let probe = check_support::probe(([127, 0, 0, 1], port).into());
-    let bounded = tokio::time::timeout(Duration::from_secs(2), checker::run(&kind, &probe)).await;
+    let bounded = tokio::time::timeout(Duration::from_secs(4), checker::run(&kind, &probe)).await;
     bounded.unwrap_or_else(|_| Err(Failure::new(FailureReason::Timeout, "no complete answer")))
 }
 
