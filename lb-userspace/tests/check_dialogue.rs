@@ -133,12 +133,13 @@ fn postgresql() {
         "-c",
         "fsync=off",
     ];
-    host.start("postgresql", &words, listens(5432)).unwrap();
     let pgsql = |login, database: Option<&str>, query: Option<&str>| DialogueProtocol::Pgsql {
         login,
         database: database.map(str::to_owned),
         query: query.map(str::to_owned),
     };
+    // It listens before it has started up.
+    host.start("postgresql", &words, || here(5432, pgsql(None, None, None)).is_ok()).unwrap();
     good(&host, 5432, pgsql(None, None, None));
     good(&host, 5432, pgsql(login("ada", "secret"), Some("postgres"), None));
     good(&host, 5432, pgsql(login("ada", "secret"), Some("postgres"), Some("select 1")));
@@ -171,12 +172,12 @@ fn mariadb() {
         &socket,
         "--max-connect-errors=2",
     ];
-    host.start("mariadb-server", &words, listens(3306)).unwrap();
     let mysql = |login, database: Option<&str>, query: Option<&str>| DialogueProtocol::Mysql {
         login,
         database: database.map(str::to_owned),
         query: query.map(str::to_owned),
     };
+    host.start("mariadb-server", &words, || here(3306, mysql(None, None, None)).is_ok()).unwrap();
     // More often than the server forgives unfinished handshakes.
     for _ in 0..5 {
         good(&host, 3306, mysql(None, None, None));
