@@ -41,6 +41,9 @@ pub enum RunError {
     /// The task that follows next hops ended by itself.
     #[error("next hops are no longer followed")]
     Watcher,
+    /// The thread of the health checks ended by itself.
+    #[error("health checks are no longer run")]
+    Checks,
     /// The control socket is not to be had.
     #[error(transparent)]
     Control(#[from] control::BindError),
@@ -119,7 +122,10 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
                 None => break Err(RunError::Watcher),
             },
             Some(slots) = freed.recv() => lock(&status.engine).free_slots(slots),
-            _ = verdicts.recv_many(&mut batch_of_verdicts, VERDICTS_AT_ONCE) => {
+            count = verdicts.recv_many(&mut batch_of_verdicts, VERDICTS_AT_ONCE) => {
+                if count == 0 {
+                    break Err(RunError::Checks);
+                }
                 daemon.judge(std::mem::take(&mut batch_of_verdicts)).await;
             }
             () = at(daemon.next_step) => daemon.adjust().await,

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -279,7 +282,7 @@ async fn bounded(check: &Check, probe: &Probe) -> Outcome {
     }
     // A script has time to end by itself after SIGTERM.
     let grace = if let CheckKind::Script(_) = check.kind { process::GRACE + SLACK } else { Duration::ZERO };
-    match timeout(probe.timeout + grace, checker::run(&check.kind, probe)).await {
+    match timeout(probe.timeout + grace, Caught(Box::pin(checker::run(&check.kind, probe)))).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::new(
             FailureReason::Timeout,
@@ -288,9 +291,57 @@ async fn bounded(check: &Check, probe: &Probe) -> Outcome {
     }
 }
 
+/// A run whose panic is a failure: a check that is never heard of again would be worse.
+struct Caught<F>(Pin<Box<F>>);
+
+impl<F: Future<Output = Outcome>> Future for Caught<F> {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        // A run that panicked is not polled again.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| {
+            let detail = "the checker failed by a defect of LVX; its message is in the log";
+            Poll::Ready(Err(Failure::new(FailureReason::Local, detail)))
+        })
+    }
+}
+
 /// Where in the warm-up a check begins: anywhere, but always there.
 fn spread(id: &CheckId) -> f64 {
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);
     (hasher.finish() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_checker_that_panics_has_failed() {
+        let outcome = Caught(Box::pin(async {
+            tokio::task::yield_now().await;
+            panic!("on purpose")
+        }));
+        let failure = outcome.await.unwrap_err();
+        assert_eq!(failure.reason, FailureReason::Local);
+    }
+
+    #[test]
+    fn checks_are_spread_over_their_warm_up() {
+        let service = ServiceKey {
+            protocol: crate::model::Protocol::Tcp,
+            address: std::net::IpAddr::from([192, 0, 2, 1]),
+            port: 80,
+        };
+        let mut tenths = [0; 10];
+        for number in 0..1000_u16 {
+            let [high, low] = number.to_be_bytes();
+            let server = (std::net::IpAddr::from([10, 0, high, low]), 80);
+            let part = spread(&CheckId { service, server, index: 0 });
+            tenths[(part * 10.0) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|count| (60..=140).contains(count)), "{tenths:?}");
+    }
 }
