@@ -5,7 +5,9 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lb_userspace::vrrp::{Action, Advertisement, Centiseconds, RouterConfig, State, Version, VirtualRouter};
+use lb_userspace::vrrp::{
+    Action, Advertisement, Centiseconds, Reason, RouterConfig, State, Version, VirtualRouter,
+};
 use proptest::prelude::*;
 
 fn config(priority: u8) -> RouterConfig {
@@ -18,7 +20,9 @@ fn config(priority: u8) -> RouterConfig {
         preempt_delay: Duration::ZERO,
         down_intervals: 3,
         start_active: false,
+        start_delay: Duration::ZERO,
         answer_lower: true,
+        grouped: false,
     }
 }
 
@@ -41,7 +45,7 @@ fn actions(router: &mut VirtualRouter) -> Vec<Action> {
 
 /// A router after its start; its address is 192.0.2.5.
 fn started(config: RouterConfig, now: Instant) -> VirtualRouter {
-    let mut router = VirtualRouter::new(config, address(5));
+    let mut router = VirtualRouter::new(config);
     router.handle_startup(now);
     actions(&mut router);
     router
@@ -61,7 +65,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 fn timers_of_both_versions() {
     let router = |version, priority, hundredths| {
         let interval = Centiseconds::new(hundredths).unwrap();
-        VirtualRouter::new(RouterConfig { version, interval, ..config(priority) }, address(5))
+        VirtualRouter::new(RouterConfig { version, interval, ..config(priority) })
     };
     // Measured with keepalived: 121.9 ms for priority 100 at 200 ms, 609 ms in version 2.
     assert_eq!(router(Version::V3, 100, 20).skew(), Duration::from_micros(121_875));
@@ -73,16 +77,16 @@ fn timers_of_both_versions() {
 #[test]
 fn the_start() {
     let now = Instant::now();
-    let mut owner = VirtualRouter::new(config(255), address(5));
+    let mut owner = VirtualRouter::new(config(255));
     owner.handle_startup(now);
     assert_eq!(
         actions(&mut owner),
-        [Action::Advertise(255), Action::TakeAddresses, Action::Entered(State::Active)]
+        [Action::Advertise(255), Action::TakeAddresses, Action::Entered(State::Active, Reason::Owner)]
     );
     assert_eq!(owner.poll_timeout(), Some(now + Duration::from_secs(1)));
-    let mut backup = VirtualRouter::new(config(100), address(5));
+    let mut backup = VirtualRouter::new(config(100));
     backup.handle_startup(now);
-    assert_eq!(actions(&mut backup), [Action::Entered(State::Backup)]);
+    assert_eq!(actions(&mut backup), [Action::Entered(State::Backup, Reason::Startup)]);
     assert_eq!(backup.poll_timeout(), Some(now + backup.active_down()));
     let eager = started(RouterConfig { start_active: true, ..config(100) }, now);
     assert!(eager.poll_timeout().unwrap() - now < Duration::from_millis(1010));
@@ -98,7 +102,7 @@ fn silence_makes_active_and_the_order_is_advertisement_first() {
     router.handle_timeout(due + MILLISECOND);
     assert_eq!(
         actions(&mut router),
-        [Action::Advertise(100), Action::TakeAddresses, Action::Entered(State::Active)]
+        [Action::Advertise(100), Action::TakeAddresses, Action::Entered(State::Active, Reason::Silence)]
     );
     let due = router.poll_timeout().unwrap();
     router.handle_timeout(due);
@@ -113,7 +117,7 @@ fn what_a_backup_hears() {
     let hear = |priority: u8, config: RouterConfig| {
         let mut router = started(config, now);
         let before = router.poll_timeout().unwrap();
-        router.handle_advertisement(&heard(priority, 200), address(9), later);
+        router.handle_advertisement(&heard(priority, 200), address(9), address(5), later).unwrap();
         assert_eq!((router.state(), actions(&mut router)), (State::Backup, vec![]));
         let after = router.poll_timeout().unwrap();
         (after != before).then(|| after - later)
@@ -137,7 +141,7 @@ fn a_lower_priority_is_endured_for_the_preempt_delay() {
     let mut now = start;
     while router.state() == State::Backup {
         now += Duration::from_secs(1);
-        router.handle_advertisement(&heard(50, 100), address(9), now);
+        router.handle_advertisement(&heard(50, 100), address(9), address(5), now).unwrap();
         if router.poll_timeout().unwrap() <= now {
             router.handle_timeout(now);
         }
@@ -152,13 +156,17 @@ fn what_an_active_router_hears() {
     let hear = |priority: u8, from: u8, config: RouterConfig| {
         let mut router = active(config, now);
         let at = router.poll_timeout().unwrap() - MILLISECOND;
-        router.handle_advertisement(&heard(priority, 100), address(from), at);
+        router.handle_advertisement(&heard(priority, 100), address(from), address(5), at).unwrap();
         (router.state(), actions(&mut router))
     };
-    let yields = (State::Backup, vec![Action::ReleaseAddresses, Action::Entered(State::Backup)]);
+    let yields =
+        |reason| (State::Backup, vec![Action::ReleaseAddresses, Action::Entered(State::Backup, reason)]);
     let answers = (State::Active, vec![Action::Advertise(100), Action::Announce]);
-    assert_eq!(hear(101, 1, config(100)), yields);
-    assert_eq!(hear(100, 9, config(100)), yields, "equal priority, higher address");
+    assert_eq!(
+        hear(101, 1, config(100)),
+        yields(Reason::HigherPriority { priority: 101, source: address(1) })
+    );
+    assert_eq!(hear(100, 9, config(100)), yields(Reason::HigherAddress { source: address(9) }));
     assert_eq!(hear(100, 1, config(100)), answers, "equal priority, lower address");
     assert_eq!(hear(99, 9, config(100)), answers);
     let silent = RouterConfig { answer_lower: false, ..config(100) };
@@ -171,26 +179,32 @@ fn the_end_and_faults_give_the_addresses_up() {
     let now = Instant::now();
     let mut router = active(config(100), now);
     router.handle_shutdown();
-    let gone = [Action::Advertise(0), Action::ReleaseAddresses, Action::Entered(State::Initialize)];
+    let gone = [
+        Action::Advertise(0),
+        Action::ReleaseAddresses,
+        Action::Entered(State::Initialize, Reason::Shutdown),
+    ];
     assert_eq!((actions(&mut router), router.poll_timeout()), (gone.to_vec(), None));
     let mut router = active(config(100), now);
-    router.handle_fault(true, now);
-    let fault = [Action::Advertise(0), Action::ReleaseAddresses, Action::Entered(State::Fault)];
+    let missing = Reason::Missing("eth0 is down".to_owned());
+    router.handle_fault(Some(missing.clone()), now);
+    let fault =
+        [Action::Advertise(0), Action::ReleaseAddresses, Action::Entered(State::Fault, missing.clone())];
     assert_eq!(actions(&mut router), fault);
-    router.handle_advertisement(&heard(1, 100), address(9), now);
+    router.handle_advertisement(&heard(1, 100), address(9), address(5), now).unwrap();
     assert_eq!((router.state(), router.poll_timeout()), (State::Fault, None));
-    router.handle_fault(false, now);
-    assert_eq!(actions(&mut router), [Action::Entered(State::Backup)]);
+    router.handle_fault(None, now);
+    assert_eq!(actions(&mut router), [Action::Entered(State::Backup, Reason::Recovered)]);
     let mut backup = started(config(100), now);
     backup.handle_shutdown();
-    assert_eq!(actions(&mut backup), [Action::Entered(State::Initialize)]);
+    assert_eq!(actions(&mut backup), [Action::Entered(State::Initialize, Reason::Shutdown)]);
 }
 
 #[test]
 fn tracking_moves_the_priority_within_its_bounds() {
     let now = Instant::now();
     let mut router = started(config(100), now);
-    router.handle_advertisement(&heard(200, 100), address(9), now);
+    router.handle_advertisement(&heard(200, 100), address(9), address(5), now).unwrap();
     for (asked, got) in [(300, 254), (-5, 1), (0, 1), (90, 90)] {
         router.handle_priority(asked, now);
         assert_eq!(router.priority(), got);
@@ -207,7 +221,10 @@ fn a_router_that_slept_yields_and_does_not_fight() {
     let mut router = active(config(100), now);
     let due = router.poll_timeout().unwrap();
     router.handle_timeout(due + Duration::from_secs(5));
-    assert_eq!(actions(&mut router), [Action::ReleaseAddresses, Action::Entered(State::Backup)]);
+    assert_eq!(
+        actions(&mut router),
+        [Action::ReleaseAddresses, Action::Entered(State::Backup, Reason::Slept)]
+    );
     let mut router = started(config(100), now);
     let due = router.poll_timeout().unwrap();
     router.handle_timeout(due + Duration::from_secs(5));
@@ -237,10 +254,9 @@ impl Network {
         let now = Instant::now();
         let routers = priorities
             .iter()
-            .enumerate()
-            .map(|(number, priority)| {
+            .map(|priority| {
                 let config = RouterConfig { preempt, ..config(*priority) };
-                let mut router = VirtualRouter::new(config, address(number as u8 + 1));
+                let mut router = VirtualRouter::new(config);
                 router.handle_startup(now);
                 router
             })
@@ -295,11 +311,14 @@ impl Network {
             let due: Vec<(Instant, usize, usize, u8)> = due;
             for (_, from, to, priority) in due {
                 if !self.dead[to] {
-                    self.routers[to].handle_advertisement(
-                        &heard(priority, 100),
-                        address(from as u8 + 1),
-                        self.now,
-                    );
+                    self.routers[to]
+                        .handle_advertisement(
+                            &heard(priority, 100),
+                            address(from as u8 + 1),
+                            address(to as u8 + 1),
+                            self.now,
+                        )
+                        .unwrap();
                 }
             }
             for router in 0..self.routers.len() {

@@ -4,14 +4,17 @@
 //! go out.
 
 mod advertisement;
+pub mod group;
 mod interval;
 mod reject;
 mod router;
+mod state;
 
 pub use advertisement::{Advertisement, Authentication, Checksum, Expected, Received, Version};
 pub use interval::Centiseconds;
 pub use reject::Reject;
-pub use router::{Action, RouterConfig, State, VirtualRouter};
+pub use router::{RouterConfig, VirtualRouter};
+pub use state::{Action, Reason, State};
 
 /// IP protocol number (IANA).
 pub const PROTOCOL: u8 = 112;

@@ -27,11 +27,19 @@ pub enum Reject {
     Destination,
     /// Not from a configured peer.
     Peer,
+    /// No HMAC where one is required, one of an unknown key, or a wrong one.
+    Hmac,
+    /// Authenticated, but a copy of an earlier message, or too old.
+    Replay,
+    /// From an address of this host: its own message, sent back.
+    OwnAddress,
+    /// Another router claims to own (priority 255) the addresses that this one owns.
+    DuplicateOwner,
 }
 
 impl Reject {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Short,
         Self::Ttl,
         Self::Version,
@@ -44,6 +52,10 @@ impl Reject {
         Self::Checksum,
         Self::Destination,
         Self::Peer,
+        Self::Hmac,
+        Self::Replay,
+        Self::OwnAddress,
+        Self::DuplicateOwner,
     ];
 
     /// The metric label.
@@ -62,6 +74,10 @@ impl Reject {
             Self::Checksum => "checksum",
             Self::Destination => "destination",
             Self::Peer => "peer",
+            Self::Hmac => "hmac",
+            Self::Replay => "replay",
+            Self::OwnAddress => "own_address",
+            Self::DuplicateOwner => "duplicate_owner",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{Advertisement, Centiseconds, Version};
+use super::{Action, Advertisement, Centiseconds, Reason, Reject, State, Version};
 
 /// Settings of a virtual router.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,38 +25,13 @@ pub struct RouterConfig {
     pub down_intervals: u8,
     /// Take over after one interval of silence at the start, not after three (keepalived's `state MASTER`).
     pub start_active: bool,
+    /// How long the router does nothing after its start (keepalived's `vrrp_startup_delay`).
+    pub start_delay: Duration,
     /// Answer advertisements of lower priority at once, so that the other notices (RFC 9568, 6.4.3; keepalived's
     /// default, off with `lower_prio_no_advert`).
     pub answer_lower: bool,
-}
-
-/// What a virtual router is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Not started, or stopped.
-    Initialize,
-    /// Waits for the active router to fail.
-    Backup,
-    /// Has the addresses ("master" before RFC 9568).
-    Active,
-    /// Something that it needs is missing, such as its interface.
-    Fault,
-}
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Send an advertisement with this priority.
-    Advertise(u8),
-    /// Take the addresses and tell the network. It follows the first advertisement, so that the router before has given
-    /// them up.
-    TakeAddresses,
-    /// Tell the network again whose the addresses are.
-    Announce,
-    /// Give the addresses up.
-    ReleaseAddresses,
-    /// Tell everybody that the state is another one.
-    Entered(State),
+    /// Member of a sync group: it takes over only together with the others.
+    pub grouped: bool,
 }
 
 /// A virtual router. Sans-IO: time is an argument.
@@ -65,8 +40,6 @@ pub struct VirtualRouter {
     config: RouterConfig,
     /// The configured priority with what is tracked; 255 stays as it is.
     priority: u8,
-    /// Own address on the link, which decides between equal priorities.
-    primary: IpAddr,
     state: State,
     /// Interval of the active router (version 3 learns it).
     active_interval: Centiseconds,
@@ -75,22 +48,30 @@ pub struct VirtualRouter {
     heard: Option<Instant>,
     /// Since when a lower priority has been endured.
     enduring: Option<Instant>,
+    /// Silence has lasted long enough, but the sync group is not ready.
+    wants_active: bool,
+    /// Handed over on purpose: a lower priority is not preempted.
+    held: bool,
+    /// Handing over: the addresses stay here until another router has them.
+    resigning: bool,
     actions: VecDeque<Action>,
 }
 
 impl VirtualRouter {
     /// A router that has not been started.
     #[must_use]
-    pub fn new(config: RouterConfig, primary: IpAddr) -> Self {
+    pub fn new(config: RouterConfig) -> Self {
         Self {
             priority: config.priority,
             active_interval: config.interval,
             config,
-            primary,
             state: State::Initialize,
             timer: None,
             heard: None,
             enduring: None,
+            wants_active: false,
+            held: false,
+            resigning: false,
             actions: VecDeque::new(),
         }
     }
@@ -105,6 +86,30 @@ impl VirtualRouter {
     #[must_use]
     pub fn priority(&self) -> u8 {
         self.priority
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &RouterConfig {
+        &self.config
+    }
+
+    /// Interval of the active router, as far as it is known.
+    #[must_use]
+    pub fn active_interval(&self) -> Centiseconds {
+        self.active_interval
+    }
+
+    /// Whether it was told to hand over and has not been told otherwise since.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether silence has lasted long enough and only the sync group is not ready.
+    #[must_use]
+    pub fn wants_active(&self) -> bool {
+        self.wants_active
     }
 
     /// When [`Self::handle_timeout`] is due.
@@ -139,48 +144,59 @@ impl VirtualRouter {
         if self.state != State::Initialize {
             return;
         }
-        self.active_interval = self.config.interval;
-        if self.priority == 255 {
-            self.become_active(now);
+        if self.config.start_delay > Duration::ZERO && self.timer.is_none() {
+            self.timer = Some(now + self.config.start_delay);
             return;
         }
-        self.enter(State::Backup);
-        let wait = if self.config.start_active {
-            self.config.interval.duration() + self.config.interval.duration() / 256
-        } else {
-            self.active_down()
+        self.begin(Reason::Startup, now);
+    }
+
+    fn begin(&mut self, reason: Reason, now: Instant) {
+        self.active_interval = self.config.interval;
+        if self.priority == 255 && !self.config.grouped {
+            // (110) to (145)
+            self.become_active(Reason::Owner, now);
+            return;
+        }
+        // (150) to (170)
+        self.enter(State::Backup, reason);
+        self.heard = Some(now);
+        let wait = match (self.priority, self.config.start_active) {
+            (255, _) => Duration::ZERO,
+            (_, true) => self.config.interval.duration() + self.config.interval.duration() / 256,
+            (_, false) => self.active_down(),
         };
         self.timer = Some(now + wait);
     }
 
-    /// The end (event Shutdown, 6.4.2 and 6.4.3).
+    /// The end (event Shutdown, (330) to (350) and (700) to (720)).
     pub fn handle_shutdown(&mut self) {
-        if self.state == State::Active {
-            self.actions.push_back(Action::Advertise(0));
-            self.actions.push_back(Action::ReleaseAddresses);
-        }
+        self.give_up();
         self.timer = None;
         if self.state != State::Initialize {
-            self.enter(State::Initialize);
+            self.enter(State::Initialize, Reason::Shutdown);
         }
     }
 
-    /// Something that the router needs is missing, or back.
-    pub fn handle_fault(&mut self, missing: bool, now: Instant) {
+    fn give_up(&mut self) {
+        if self.state == State::Active {
+            // Where it still gets out, the others need not wait for the silence.
+            self.actions.push_back(Action::Advertise(0));
+            self.actions.push_back(Action::ReleaseAddresses);
+        }
+        self.wants_active = false;
+        self.resigning = false;
+    }
+
+    /// Something that the router needs is missing, or back (none).
+    pub fn handle_fault(&mut self, missing: Option<Reason>, now: Instant) {
         match (missing, self.state) {
-            (true, State::Active | State::Backup) => {
-                if self.state == State::Active {
-                    // Where it still gets out, the others need not wait.
-                    self.actions.push_back(Action::Advertise(0));
-                    self.actions.push_back(Action::ReleaseAddresses);
-                }
+            (Some(reason), State::Active | State::Backup | State::Initialize) => {
+                self.give_up();
                 self.timer = None;
-                self.enter(State::Fault);
+                self.enter(State::Fault, reason);
             }
-            (false, State::Fault) => {
-                self.state = State::Initialize;
-                self.handle_startup(now);
-            }
+            (None, State::Fault) => self.begin(Reason::Recovered, now),
             _ => {}
         }
     }
@@ -190,7 +206,11 @@ impl VirtualRouter {
         if self.config.priority == 255 {
             return;
         }
-        self.priority = u8::try_from(priority.clamp(1, 254)).unwrap_or(1);
+        let priority = u8::try_from(priority.clamp(1, 254)).unwrap_or(1);
+        if priority == self.priority {
+            return;
+        }
+        self.priority = priority;
         if self.state == State::Backup
             && let Some(heard) = self.heard
         {
@@ -198,56 +218,120 @@ impl VirtualRouter {
         }
     }
 
-    /// The own address on the link is another one.
-    pub fn handle_primary(&mut self, primary: IpAddr) {
-        self.primary = primary;
+    /// Takes on other settings, as a reload brings them; state and timers go on.
+    pub fn reconfigure(&mut self, config: RouterConfig) {
+        if self.config.priority == self.priority || config.priority == 255 {
+            self.priority = config.priority;
+        }
+        if self.state == State::Active || self.config.interval == self.active_interval {
+            self.active_interval = config.interval;
+        }
+        self.config = config;
     }
 
-    /// An advertisement that was found good.
-    pub fn handle_advertisement(&mut self, advertisement: &Advertisement, source: IpAddr, now: Instant) {
-        match self.state {
-            State::Backup => self.heard_in_backup(advertisement, now),
-            State::Active => self.heard_when_active(advertisement, source, now),
-            State::Initialize | State::Fault => {}
+    /// Hands over on purpose: asks the others to take over, and serves until one of them does. From then on it waits as a
+    /// backup that preempts nobody, and takes over only after silence.
+    pub fn handle_resign(&mut self, now: Instant) {
+        self.held = true;
+        if self.state == State::Active {
+            self.resigning = true;
+            self.actions.push_back(Action::Advertise(0));
+            // Long enough for the lowest priority to take over.
+            self.timer = Some(now + self.config.interval.duration() * 2);
         }
     }
 
-    /// RFC 9568, 6.4.2, (400) to (450).
+    /// Ends what [`Self::handle_resign`] began; with `at_once` the addresses are taken without waiting for silence, which
+    /// makes sense only with the higher priority.
+    pub fn handle_reclaim(&mut self, at_once: bool, now: Instant) {
+        self.held = false;
+        if self.resigning {
+            self.resigning = false;
+            self.advertise(now);
+        } else if at_once && self.state == State::Backup {
+            self.ready(Reason::Manual, now);
+        }
+    }
+
+    /// An advertisement that was found good. `source` sent it, `own` is the own address on the path by which it came.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::DuplicateOwner`] where another router claims to own the addresses that this one owns.
+    pub fn handle_advertisement(
+        &mut self,
+        advertisement: &Advertisement,
+        source: IpAddr,
+        own: IpAddr,
+        now: Instant,
+    ) -> Result<(), Reject> {
+        if self.config.priority == 255 && advertisement.priority == 255 {
+            return Err(Reject::DuplicateOwner);
+        }
+        match self.state {
+            State::Backup => self.heard_in_backup(advertisement, now),
+            State::Active => self.heard_when_active(advertisement, source, own, now),
+            State::Initialize | State::Fault => {}
+        }
+        Ok(())
+    }
+
+    /// RFC 9568, 6.4.2, (420) to (475).
     fn heard_in_backup(&mut self, advertisement: &Advertisement, now: Instant) {
         if advertisement.priority == 0 {
+            // (425)
             self.timer = Some(now + self.skew());
             return;
         }
         let lower = advertisement.priority < self.priority;
-        if lower && self.config.preempt {
+        if lower && self.config.preempt && !self.held {
             let since = *self.enduring.get_or_insert(now);
             if now.duration_since(since) >= self.config.preempt_delay {
-                // The timer goes on; at its end the addresses are taken.
+                // (460): the timer goes on; at its end the addresses are taken.
                 return;
             }
         } else {
             self.enduring = None;
         }
+        // (435) to (455)
+        self.wants_active = false;
         self.learn(advertisement);
         self.heard = Some(now);
         self.timer = Some(now + self.active_down());
     }
 
-    /// RFC 9568, 6.4.3, (700) to (770).
-    fn heard_when_active(&mut self, advertisement: &Advertisement, source: IpAddr, now: Instant) {
+    /// RFC 9568, 6.4.3, (725) to (775).
+    fn heard_when_active(
+        &mut self,
+        advertisement: &Advertisement,
+        source: IpAddr,
+        own: IpAddr,
+        now: Instant,
+    ) {
         if advertisement.priority == 0 {
-            self.advertise(now);
+            // (730)
+            if !self.resigning {
+                self.advertise(now);
+            }
             return;
         }
-        let stronger = advertisement.priority > self.priority
-            || advertisement.priority == self.priority && source > self.primary;
-        if stronger {
-            self.learn(advertisement);
-            self.step_back(now);
-        } else if self.config.answer_lower {
-            self.advertise(now);
-            self.actions.push_back(Action::Announce);
-        }
+        let reason = if self.resigning {
+            Reason::Manual
+        } else if advertisement.priority > self.priority {
+            Reason::HigherPriority { priority: advertisement.priority, source }
+        } else if advertisement.priority == self.priority && source > own {
+            Reason::HigherAddress { source }
+        } else {
+            // (770)
+            if self.config.answer_lower {
+                self.advertise(now);
+                self.actions.push_back(Action::Announce);
+            }
+            return;
+        };
+        // (740) to (760)
+        self.learn(advertisement);
+        self.step_back(reason, now);
     }
 
     fn learn(&mut self, advertisement: &Advertisement) {
@@ -261,17 +345,28 @@ impl VirtualRouter {
         let Some(due) = self.timer.filter(|due| *due <= now) else { return };
         let late = now.duration_since(due);
         match self.state {
+            State::Initialize => {
+                self.timer = None;
+                self.begin(Reason::Startup, now);
+            }
             State::Backup if late > self.active_interval.duration() => {
                 // This process slept; messages of a working router may be waiting to be read.
                 self.timer = Some(now + self.active_interval.duration());
             }
-            State::Backup => self.become_active(now),
+            State::Backup => self.ready(Reason::Silence, now),
             State::Active if late > self.takeover() => {
                 // So long that somebody else has the addresses by now; who they belong to is heard soon.
-                self.step_back(now);
+                self.step_back(Reason::Slept, now);
             }
-            State::Active => self.advertise(now),
-            State::Initialize | State::Fault => self.timer = None,
+            State::Active => {
+                if self.resigning {
+                    // Nobody took over: serving matters more.
+                    self.resigning = false;
+                    self.held = false;
+                }
+                self.advertise(now);
+            }
+            State::Fault => self.timer = None,
         }
     }
 
@@ -280,30 +375,59 @@ impl VirtualRouter {
         self.config.interval.duration() * (u32::from(self.config.down_intervals) + 1)
     }
 
+    /// Nothing keeps the router from taking over, except its sync group.
+    fn ready(&mut self, reason: Reason, now: Instant) {
+        if self.config.grouped {
+            self.wants_active = true;
+            self.timer = Some(now + self.active_down());
+        } else {
+            self.become_active(reason, now);
+        }
+    }
+
+    /// The sync group is ready: takes over from the state of a backup.
+    pub(super) fn lead(&mut self, reason: Reason, now: Instant) {
+        if self.state == State::Backup {
+            self.become_active(reason, now);
+        }
+    }
+
+    /// Another member of the sync group has stepped back.
+    pub(super) fn follow_back(&mut self, now: Instant) {
+        if self.state == State::Active {
+            self.step_back(Reason::Group, now);
+        }
+        self.wants_active = false;
+    }
+
     fn advertise(&mut self, now: Instant) {
         self.actions.push_back(Action::Advertise(self.priority));
         self.timer = Some(now + self.config.interval.duration());
     }
 
-    fn become_active(&mut self, now: Instant) {
+    fn become_active(&mut self, reason: Reason, now: Instant) {
         self.enduring = None;
         self.heard = None;
+        self.wants_active = false;
+        self.held = false;
         self.active_interval = self.config.interval;
+        self.state = State::Active;
         self.advertise(now);
         self.actions.push_back(Action::TakeAddresses);
-        self.enter(State::Active);
+        self.enter(State::Active, reason);
     }
 
-    fn step_back(&mut self, now: Instant) {
+    fn step_back(&mut self, reason: Reason, now: Instant) {
         self.actions.push_back(Action::ReleaseAddresses);
+        self.resigning = false;
         self.heard = Some(now);
         self.enduring = None;
         self.timer = Some(now + self.active_down());
-        self.enter(State::Backup);
+        self.enter(State::Backup, reason);
     }
 
-    fn enter(&mut self, state: State) {
+    fn enter(&mut self, state: State, reason: Reason) {
         self.state = state;
-        self.actions.push_back(Action::Entered(state));
+        self.actions.push_back(Action::Entered(state, reason));
     }
 }
