@@ -9,6 +9,7 @@ pub mod datapath;
 pub mod health;
 pub mod metrics;
 pub mod model;
+pub mod netlink;
 pub mod nexthop;
 pub mod notify;
 pub mod process;

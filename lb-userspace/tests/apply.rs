@@ -85,7 +85,14 @@ fn real_server(number: u8, weight: u32, forwarding: ForwardingMethod) -> RealSer
 
 fn service(number: u8, scheduler: Scheduler, real_servers: Vec<RealServer>) -> VirtualService {
     let key = ServiceKey { protocol: Protocol::Tcp, address: IpAddr::from([192, 0, 2, number]), port: 80 };
-    VirtualService { key, name: key.to_string(), scheduler, real_servers, health: Default::default() }
+    VirtualService {
+        key,
+        name: key.to_string(),
+        scheduler,
+        real_servers,
+        health: Default::default(),
+        always_on: false,
+    }
 }
 
 fn model(services: Vec<VirtualService>) -> Model {
@@ -94,6 +101,7 @@ fn model(services: Vec<VirtualService>) -> Model {
         interfaces: Vec::new(),
         services,
         notifications: Default::default(),
+        vrrp: Default::default(),
     }
 }
 

@@ -135,8 +135,10 @@ fn model(health: ServiceHealth, real_servers: Vec<RealServer>) -> Model {
             scheduler: Scheduler::Wlc,
             real_servers,
             health,
+            always_on: false,
         }],
         notifications: Notifications::default(),
+        vrrp: Default::default(),
     }
 }
 

@@ -86,7 +86,7 @@ const NETWORK: [&Key; 6] =
     [&keys::ADDRESS, &keys::PORT, &keys::SOURCE, &keys::INTERFACE, &keys::MARK, &keys::THROUGH];
 
 /// Types that ask nobody over the network.
-const LOCAL: [&str; 5] = ["script", "external", "file", "on", "off"];
+pub(super) const LOCAL: [&str; 5] = ["script", "external", "file", "on", "off"];
 
 /// Reads the checks under `key`, `None` for each with an error in it.
 pub(super) fn read_checks(
@@ -97,7 +97,7 @@ pub(super) fn read_checks(
     table.tables(key, |check| read_check(check, servers))
 }
 
-fn read_check(table: &TableReader<'_>, servers: &CheckedServers) -> Option<Check> {
+pub(super) fn read_check(table: &TableReader<'_>, servers: &CheckedServers) -> Option<Check> {
     let (name, _) =
         table.word(&keys::TYPE, |word| keys::TYPES.iter().copied().find(|known| *known == word)).value()?;
     refuse_foreign_keys(table, name);

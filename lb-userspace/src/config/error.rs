@@ -208,4 +208,15 @@ pub enum Concern {
         /// Its sibling that follows weights.
         alternative: &'static str,
     },
+    /// A virtual address that no virtual router brings to this host.
+    #[error(
+        "service {service}: no [[vrrp]] instance carries {address}, so that it does not move with the others; list it under an \
+         instance's \"address\", or write always_on = true"
+    )]
+    NotCarried {
+        /// Name of the service.
+        service: String,
+        /// Its virtual address.
+        address: std::net::IpAddr,
+    },
 }

@@ -20,6 +20,8 @@ mod service_health;
 mod settings;
 mod source;
 mod syntax;
+mod vrrp;
+mod vrrp_track;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -103,7 +105,8 @@ fn read_model(document: &toml::Spanned<DeTable<'_>>, report: &Report<'_>) -> Mod
         services.iter_mut().for_each(|service| service_health::name_user(service, user));
     }
     let notifications = notify::read_notifications(&root);
-    Model { settings, interfaces, services, notifications }
+    let vrrp = vrrp::read_vrrp(&root, &services, settings.script_user.as_ref());
+    Model { settings, interfaces, services, notifications, vrrp }
 }
 
 /// Reads the text of a configuration file.

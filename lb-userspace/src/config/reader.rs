@@ -279,6 +279,18 @@ impl<'t> TableReader<'t> {
         })
     }
 
+    /// An integer that may be negative, in the bounds of the schema.
+    pub(super) fn signed(&self, key: &Key) -> Given<i32> {
+        self.read(key, |value| {
+            let (DeValue::Integer(integer), Kind::Signed { min, max }) = (value.get_ref(), key.kind) else {
+                return Err(self.wrong_type(key.kind, value));
+            };
+            i32::try_from(self.number(integer, value)?)
+                .map_err(|_| self.out_of_range(key, value))
+                .and_then(|number| self.bounded(key, value, number, min, max))
+        })
+    }
+
     fn bounded<T: PartialOrd + Copy>(
         &self,
         key: &Key,

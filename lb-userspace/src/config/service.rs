@@ -169,11 +169,12 @@ fn read_service(table: &TableReader<'_>, progress: &mut Progress) -> Option<Virt
         scheduler,
         real_servers,
         health: health.with_sorry_server(sorry_server),
+        always_on: table.boolean(&service::ALWAYS_ON).valid_or(false).unwrap_or_default(),
     })
 }
 
 /// Notes an error where `thing` has been seen before; otherwise remembers its place. True for an error.
-fn note_repeated<T: Eq + std::hash::Hash>(
+pub(super) fn note_repeated<T: Eq + std::hash::Hash>(
     table: &TableReader<'_>,
     key: &Key,
     seen: &mut HashMap<T, usize>,
@@ -215,7 +216,7 @@ fn note_concerns(
     }
 }
 
-fn service_name(text: &str) -> Result<&str, String> {
+pub(super) fn service_name(text: &str) -> Result<&str, String> {
     let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\\');
     if text.is_empty() || text.chars().count() > LONGEST_NAME || text.contains(bad) {
         return Err(format!("not a name; expected {}", expected(&service::NAME)));

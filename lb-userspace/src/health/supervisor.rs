@@ -351,6 +351,7 @@ impl Supervisor {
             interfaces: self.model.interfaces.clone(),
             services: Vec::new(),
             notifications: self.model.notifications.clone(),
+            vrrp: self.model.vrrp.clone(),
         }
     }
 }
@@ -363,6 +364,7 @@ fn head(service: &VirtualService) -> VirtualService {
         scheduler: service.scheduler,
         real_servers: Vec::new(),
         health: service.health.clone(),
+        always_on: service.always_on,
     }
 }
 

@@ -11,6 +11,7 @@ mod dialogue;
 mod health;
 mod service;
 mod settings;
+mod vrrp;
 
 pub use check::{
     BodyDigest, Check, CheckKind, CheckPolicy, CheckTarget, CheckTls, DnsCheck, FileCheck, FileMeaning,
@@ -23,6 +24,9 @@ pub use service::{
     RealServer, Scheduler, ServiceKey, SourceHashFlags, VirtualService,
 };
 pub use settings::{AttachMode, Interface, Limits, Settings, Timeouts};
+pub use vrrp::{
+    Announce, Heartbeat, Instance, StatePrograms, SyncGroup, Track, TrackKind, VirtualAddress, Vrrp,
+};
 
 /// Everything a configuration file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Model {
     pub services: Vec<VirtualService>,
     /// Where changes of state are told.
     pub notifications: Notifications,
+    /// Addresses shared with other directors.
+    pub vrrp: Vrrp,
 }
 
 impl Model {

@@ -231,4 +231,6 @@ pub struct VirtualService {
     pub real_servers: Vec<RealServer>,
     /// Quorum and what follows from it.
     pub health: ServiceHealth,
+    /// Balanced here although the virtual router of its address is not active (ECMP).
+    pub always_on: bool,
 }

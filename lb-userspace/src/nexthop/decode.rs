@@ -32,7 +32,7 @@ const RTM_NEWNEXTHOP: u16 = 104;
 const RTM_DELNEXTHOP: u16 = 105;
 
 /// The messages of one datagram; stops at the first whose length is wrong.
-pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         let length = NetlinkBuffer::new_checked(rest).ok()?.length() as usize;
@@ -43,7 +43,7 @@ pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The event a message announces; None where it does not concern next hops.
-pub(super) fn event(message: &[u8]) -> Result<Option<Event>, DecodeError> {
+pub(crate) fn event(message: &[u8]) -> Result<Option<Event>, DecodeError> {
     let kind = NetlinkBuffer::new_checked(message)?.message_type();
     if let libc::RTM_NEWRULE | libc::RTM_DELRULE | RTM_NEWNEXTHOP | RTM_DELNEXTHOP = kind {
         return Ok(Some(Event::Routes(None)));
@@ -58,7 +58,7 @@ pub(super) fn event(message: &[u8]) -> Result<Option<Event>, DecodeError> {
 }
 
 /// As [`event`], of a message already taken apart.
-pub(super) fn inner_event(message: RouteNetlinkMessage) -> Option<Event> {
+pub(crate) fn inner_event(message: RouteNetlinkMessage) -> Option<Event> {
     match message {
         RouteNetlinkMessage::NewLink(message) => link(message).map(Event::Link),
         // Of AF_BRIDGE: a port has left its bridge.

@@ -7,7 +7,7 @@
 //! [`Table`] decides and does no I/O (time comes in as an argument, actions go out as values); [`Watcher`] is the
 //! tokio task that connects it with rtnetlink(7).
 
-mod decode;
+pub(crate) mod decode;
 mod kernel;
 mod neighbours;
 mod netlink;

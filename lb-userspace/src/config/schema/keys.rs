@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lb_common::sched::maglev::TABLE_SIZES;
 
-use super::{Key, Kind, Presence, Table, health};
+use super::{Key, Kind, Presence, Table, health, vrrp};
 use crate::model::{AttachMode, ForwardingMethod, MAX_WEIGHT, Protocol, Scheduler};
 
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
@@ -108,11 +108,27 @@ pub mod file {
         foreign: &["notifications", "alert", "alerts"],
         doc: "Messages about changes of state.",
     };
+    /// `[[vrrp]]`
+    pub static VRRP: Key = Key {
+        name: "vrrp",
+        kind: Kind::Tables(&super::vrrp::instance::TABLE),
+        presence: Presence::Otherwise("the virtual addresses are somebody else's affair"),
+        foreign: &["vrrp_instance", "instance", "virtual_router"],
+        doc: "Virtual routers.",
+    };
+    /// `[[vrrp_group]]`
+    pub static VRRP_GROUP: Key = Key {
+        name: "vrrp_group",
+        kind: Kind::Tables(&super::vrrp::group::TABLE),
+        presence: Presence::Otherwise("each instance by itself"),
+        foreign: &["vrrp_sync_group", "sync_group"],
+        doc: "Sync groups.",
+    };
     /// The top level.
     pub static TABLE: Table = Table {
         header: "",
         doc: "Each table is described below; only `[[interface]]` has to be there.",
-        keys: &[&GLOBAL, &LIMITS, &TIMEOUTS, &INTERFACE, &NOTIFY, &SERVICE],
+        keys: &[&GLOBAL, &LIMITS, &TIMEOUTS, &INTERFACE, &NOTIFY, &VRRP, &VRRP_GROUP, &SERVICE],
     };
 }
 
@@ -336,6 +352,15 @@ pub mod service {
               that answers no ARP. `tunnel` (IP-in-IP) reaches them through routers, and may cross from IPv4 to IPv6 or \
               back. `nat` rewrites address and port; the replies have to pass through the director.",
     };
+    /// `always_on`
+    pub static ALWAYS_ON: Key = Key {
+        name: "always_on",
+        kind: Kind::Boolean,
+        presence: Presence::Default("false"),
+        foreign: &["ecmp", "anycast"],
+        doc: "Balance although the `[[vrrp]]` instance that carries the address is not active, for directors that share the load \
+              by ECMP. A service whose address no instance carries is always balanced.",
+    };
     /// `[[service.real_server]]`
     pub static REAL_SERVER: Key = Key {
         name: "real_server",
@@ -371,6 +396,7 @@ pub mod service {
             &health::PASSIVE_FALL,
             &health::NOTIFY_UP,
             &health::NOTIFY_DOWN,
+            &ALWAYS_ON,
             &REAL_SERVER,
         ],
     };

@@ -8,6 +8,7 @@ use super::quantity::{format_duration, format_size};
 
 pub mod health;
 mod keys;
+pub mod vrrp;
 
 pub use keys::{file, global, interface, limits, real_server, scheduler, service, timeouts};
 
@@ -65,6 +66,13 @@ pub enum Kind {
         /// Largest value.
         max: u32,
     },
+    /// An integer that may be negative, bounds included.
+    Signed {
+        /// Smallest value.
+        min: i32,
+        /// Largest value.
+        max: i32,
+    },
     /// One of these integers.
     IntegerOf(&'static [u32]),
     /// An integer, or a string with a suffix; bounds included.
@@ -114,6 +122,7 @@ impl fmt::Display for Kind {
             Self::Text(what) | Self::Texts(what) => f.write_str(what),
             Self::Boolean => f.write_str("true or false"),
             Self::Integer { min, max } => write!(f, "an integer from {min} to {max}"),
+            Self::Signed { min, max } => write!(f, "an integer from {min} to {max}"),
             Self::IntegerOf(numbers) => {
                 let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
                 write!(f, "one of {}", numbers.join(", "))

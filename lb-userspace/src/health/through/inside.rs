@@ -120,7 +120,8 @@ fn index() -> io::Result<u32> {
 
 fn open(source: IpAddr, tcp: bool, addresses: &mut BTreeSet<IpAddr>) -> io::Result<Bound> {
     if !addresses.contains(&source) {
-        link::add_address(index()?, source)?;
+        let longest = if source.is_ipv4() { 32 } else { 128 };
+        crate::netlink::add_address(index()?, source, longest)?;
         addresses.insert(source);
     }
     let (kind, protocol) = if tcp { (Type::STREAM, Protocol::TCP) } else { (Type::DGRAM, Protocol::UDP) };

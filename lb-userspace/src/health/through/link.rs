@@ -3,22 +3,16 @@
 //! Every function works in the network namespace of the calling thread.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use bytes::BytesMut;
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
-};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
+
+use crate::netlink::request;
 
 // linux/ethtool.h, linux/sockios.h
 const ETHTOOL_STXCSUM: u32 = 0x17;
@@ -55,13 +49,6 @@ pub(super) fn make_pair(outer: End<'_>, inner: End<'_>, namespace: BorrowedFd<'_
     request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
-/// Removes an interface and its peer.
-pub(super) fn remove(index: u32) -> io::Result<()> {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    request(RouteNetlinkMessage::DelLink(message), 0)
-}
-
 /// Brings an interface up; without `arp` it asks nobody for MAC addresses.
 pub(super) fn bring_up(index: u32, arp: bool) -> io::Result<()> {
     let mut message = LinkMessage::default();
@@ -70,18 +57,6 @@ pub(super) fn bring_up(index: u32, arp: bool) -> io::Result<()> {
     message.header.flags = LinkFlags::Up | no_arp;
     message.header.change_mask = LinkFlags::Up | no_arp;
     request(RouteNetlinkMessage::SetLink(message), 0)
-}
-
-/// Gives an interface an address for itself alone, usable at once.
-pub(super) fn add_address(index: u32, address: IpAddr) -> io::Result<()> {
-    let mut message = AddressMessage::default();
-    message.header.family = family(address);
-    message.header.prefix_len = if address.is_ipv4() { 32 } else { 128 };
-    message.header.flags = AddressHeaderFlags::Nodad;
-    message.header.scope = AddressScope::Universe;
-    message.header.index = index;
-    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
-    request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 /// Sends everything of a family out of an interface.
@@ -94,33 +69,6 @@ pub(super) fn add_default_route(index: u32, family: AddressFamily) -> io::Result
     message.header.kind = RouteType::Unicast;
     message.attributes = vec![RouteAttribute::Oif(index)];
     request(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
-}
-
-fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
-}
-
-/// Sends one request and waits for its acknowledgement.
-fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-    header.sequence_number = 1;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&bytes, 0)?;
-    let mut answer = BytesMut::with_capacity(64 * 1024);
-    socket.recv(&mut answer, 0)?;
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
-    match answer.payload {
-        NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-        NetlinkPayload::Error(_) => Ok(()),
-        _ => Err(io::Error::other("an answer of netlink that was not asked for")),
-    }
 }
 
 /// Makes the inner end a fit peer of an XDP program: packets leave with whole checksums and one by one, and packets that

@@ -172,7 +172,7 @@ impl CheckNetwork {
     pub fn close(&self) {
         self.flows.remove(|_| true);
         if self.open.swap(false, Ordering::Relaxed)
-            && let Err(error) = link::remove(self.outer_index)
+            && let Err(error) = crate::netlink::remove_link(self.outer_index)
         {
             tracing::warn!(%error, interface = self.outer, "cannot remove the interface of the checks");
         }

@@ -27,7 +27,7 @@ const fn duration(
     Key { name, kind: Kind::Duration { min, max: LONGEST }, presence, foreign, doc }
 }
 
-const fn text(
+pub(super) const fn text(
     name: &'static str,
     what: &'static str,
     without: &'static str,
@@ -37,7 +37,7 @@ const fn text(
     Key { name, kind: Kind::Text(what), presence: Presence::Otherwise(without), foreign, doc }
 }
 
-const fn flag(
+pub(super) const fn flag(
     name: &'static str,
     default: &'static str,
     foreign: &'static [&'static str],
@@ -46,7 +46,7 @@ const fn flag(
     Key { name, kind: Kind::Boolean, presence: Presence::Default(default), foreign, doc }
 }
 
-const fn number(
+pub(super) const fn number(
     name: &'static str,
     (min, max): (u32, u32),
     presence: Presence,
@@ -60,7 +60,7 @@ const fn number(
 pub(in crate::config) const COMMAND: &str =
     "a list of strings, an absolute path and arguments, such as [\"/usr/local/bin/alarm\", \"web\"]";
 
-const fn program(name: &'static str, foreign: &'static [&'static str], doc: &'static str) -> Key {
+pub(super) const fn program(name: &'static str, foreign: &'static [&'static str], doc: &'static str) -> Key {
     Key { name, kind: Kind::Texts(COMMAND), presence: Presence::Otherwise("nothing is run"), foreign, doc }
 }
 
