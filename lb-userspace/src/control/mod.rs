@@ -11,6 +11,7 @@ pub mod server;
 pub mod snapshot;
 mod socket;
 pub mod stream;
+pub mod vrrp;
 
 use std::ops::ControlFlow;
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::wire::internet_checksum;
 use super::{Centiseconds, PROTOCOL, Reject, TTL};
 
 /// Version of the protocol.
@@ -243,10 +244,5 @@ fn checksum_of(
         }
         _ => {}
     }
-    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low));
-    let mut sum: u32 = pseudo.chunks(2).chain(message.chunks(2)).map(word).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
+    internet_checksum(&[&pseudo, message])
 }

@@ -6,9 +6,13 @@
 mod advertisement;
 pub mod group;
 mod interval;
+pub mod io;
+pub mod member;
 mod reject;
 mod router;
+pub mod routers;
 mod state;
+pub mod wire;
 
 pub use advertisement::{Advertisement, Authentication, Checksum, Expected, Received, Version};
 pub use interval::Centiseconds;

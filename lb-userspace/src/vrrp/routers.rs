@@ -1,0 +1,538 @@
+//! All instances of a director: which message is for which, what an interface or a track means for each, sync groups.
+//!
+//! Sans-IO like the virtual router itself: [`Routers::poll_output`] says what is to be done.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::member::{Member, Tracked};
+use super::{Action, Advertisement, Expected, Reason, Received, Reject, State, VirtualRouter, group};
+use crate::model::{Instance, TrackKind, Vrrp};
+
+/// What matters of an interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Up, with carrier.
+    pub up: bool,
+    /// Addresses to send from, the first one of each family; over IPv6 link-local.
+    pub ipv4: Option<IpAddr>,
+    /// As before.
+    pub ipv6: Option<IpAddr>,
+}
+
+impl Interface {
+    /// The address to send from.
+    #[must_use]
+    pub fn primary(&self, ipv4: bool) -> Option<IpAddr> {
+        if ipv4 { self.ipv4 } else { self.ipv6 }
+    }
+}
+
+/// Interfaces by name.
+pub type Interfaces = BTreeMap<String, Interface>;
+
+/// What is to be done, in this order. Numbers are places in [`Routers::members`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send an advertisement with this priority, on every path of the instance.
+    Send {
+        /// Instance.
+        member: usize,
+        /// Priority.
+        priority: u8,
+    },
+    /// Take the addresses.
+    Take(usize),
+    /// Give the addresses up.
+    Release(usize),
+    /// Tell the network whose the addresses are, this often.
+    Announce(usize, u32),
+    /// Tell everybody about a change of state.
+    Entered {
+        /// Instance.
+        member: usize,
+        /// State before.
+        from: State,
+        /// State now.
+        to: State,
+        /// Why.
+        reason: Reason,
+        /// Its priority.
+        priority: u8,
+    },
+    /// All members of a sync group are in this state now.
+    GroupEntered {
+        /// Name of the group.
+        group: String,
+        /// State.
+        to: State,
+    },
+}
+
+/// What came of an order to hand over or to take back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Switchover {
+    /// It is under way for these instances.
+    Begun(Vec<String>),
+    /// Nothing is to be done.
+    Nothing(String),
+    /// It cannot be done, and why.
+    Refused(String),
+}
+
+#[derive(Debug, Clone)]
+struct Group {
+    name: String,
+    members: Vec<usize>,
+    told: State,
+}
+
+/// All instances.
+#[derive(Debug, Clone, Default)]
+pub struct Routers {
+    members: Vec<Member>,
+    groups: Vec<Group>,
+    interfaces: Interfaces,
+    outputs: VecDeque<Output>,
+    /// Messages for no instance, by reason.
+    strays: BTreeMap<&'static str, u64>,
+}
+
+impl Routers {
+    /// All instances in the order of the configuration.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Messages that no instance could be found for, by reason.
+    #[must_use]
+    pub fn strays(&self) -> &BTreeMap<&'static str, u64> {
+        &self.strays
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let timers = self.members.iter().flat_map(|member| {
+            [member.router.poll_timeout(), member.announcements.poll_timeout()].into_iter().flatten()
+        });
+        timers.min()
+    }
+
+    /// The instance that goes on under another configuration: the same number on the same interface, in the same version.
+    fn same(old: &Instance, new: &Instance) -> bool {
+        let identity = |instance: &Instance| {
+            (instance.interface.clone(), instance.router.vrid, instance.router.version, instance.is_ipv4())
+        };
+        identity(old) == identity(new) && old.virtual_mac == new.virtual_mac
+    }
+
+    /// Stops the instances that `vrrp` does not have. Their outputs are to be carried out before [`Self::start`].
+    pub fn stop_others(&mut self, vrrp: &Vrrp, now: Instant, clock: SystemTime) {
+        self.groups.clear();
+        for index in 0..self.members.len() {
+            let goes_on = vrrp.instances.iter().any(|new| Self::same(&self.members[index].instance, new));
+            if !goes_on {
+                self.members[index].router.handle_shutdown();
+                self.drain(index, now, clock);
+            }
+        }
+    }
+
+    /// Takes on a configuration: instances that are there already keep their state, new ones start.
+    pub fn start(&mut self, vrrp: &Vrrp, now: Instant, clock: SystemTime) {
+        let mut before = std::mem::take(&mut self.members);
+        let mut fresh = Vec::new();
+        for instance in &vrrp.instances {
+            let old = before.iter().position(|old| Self::same(&old.instance, instance));
+            match old.map(|index| before.swap_remove(index)) {
+                Some(old) => self.members.push(Self::carry_over(old, instance)),
+                None => {
+                    fresh.push(self.members.len());
+                    self.members.push(Member::new(Arc::clone(instance)));
+                }
+            }
+        }
+        self.groups = vrrp
+            .groups
+            .iter()
+            .map(|group| Group {
+                name: group.name.clone(),
+                members: self
+                    .members
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, member)| group.members.contains(&member.instance.name))
+                    .map(|(index, _)| index)
+                    .collect(),
+                told: State::Initialize,
+            })
+            .collect();
+        for index in fresh {
+            let member = &self.members[index];
+            // What lacks something goes from its start to its fault at once.
+            if lacking(&self.interfaces, member).is_none() {
+                self.with(index, now, clock, |router, _| router.handle_startup(now));
+            }
+        }
+        self.judge(now, clock);
+    }
+
+    fn carry_over(mut old: Member, instance: &Arc<Instance>) -> Member {
+        old.router.reconfigure(instance.router.clone());
+        let known = |track: &crate::model::Track| {
+            let place = old.instance.tracks.iter().position(|known| known.kind == track.kind)?;
+            old.tracked.get(place).copied()
+        };
+        let tracked = instance.tracks.iter().map(|track| known(track).unwrap_or_default()).collect();
+        Member { tracked, instance: Arc::clone(instance), ..old }
+    }
+
+    /// Stops every instance.
+    pub fn stop(&mut self, now: Instant, clock: SystemTime) {
+        self.stop_others(&Vrrp::default(), now, clock);
+    }
+
+    /// Takes over how the interfaces are.
+    pub fn handle_interfaces(&mut self, interfaces: Interfaces, now: Instant, clock: SystemTime) {
+        if interfaces != self.interfaces {
+            self.interfaces = interfaces;
+            self.judge(now, clock);
+        }
+    }
+
+    /// How an interface is.
+    #[must_use]
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.get(name)
+    }
+
+    /// Takes over how something tracked is, for every instance that tracks it.
+    pub fn handle_track(&mut self, kind: &TrackKind, tracked: Tracked, now: Instant, clock: SystemTime) {
+        for member in &mut self.members {
+            for (track, known) in member.instance.tracks.iter().zip(&mut member.tracked) {
+                if track.kind == *kind {
+                    *known = tracked;
+                }
+            }
+        }
+        self.judge(now, clock);
+    }
+
+    /// Brings faults and priorities in line with interfaces and tracks.
+    fn judge(&mut self, now: Instant, clock: SystemTime) {
+        for index in 0..self.members.len() {
+            let member = &mut self.members[index];
+            for (track, tracked) in member.instance.tracks.iter().zip(&mut member.tracked) {
+                if let TrackKind::Interface(name) = &track.kind {
+                    tracked.up = self.interfaces.get(name).is_some_and(|interface| interface.up);
+                }
+            }
+            let missing = lacking(&self.interfaces, member).or_else(|| member.failed_track());
+            let priority = member.priority();
+            member.router.handle_priority(priority, now);
+            let changed = member.missing != missing;
+            member.missing = missing;
+            // A new instance may find its interface down.
+            if changed || member.missing.is_some() != (member.router.state() == State::Fault) {
+                let grouped = self.members[index].instance.router.grouped;
+                self.with(index, now, clock, |router, missing| {
+                    // A group decides for its members.
+                    if !grouped {
+                        router.handle_fault(missing.clone(), now);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Has a virtual router handle something, and its sync group follow.
+    fn with<R>(
+        &mut self,
+        index: usize,
+        now: Instant,
+        clock: SystemTime,
+        handle: impl FnOnce(&mut VirtualRouter, &Option<Reason>) -> R,
+    ) -> R {
+        let group = self.groups.iter().position(|group| group.members.contains(&index));
+        let Some(place) = group else {
+            let member = &mut self.members[index];
+            let result = handle(&mut member.router, &member.missing);
+            self.drain(index, now, clock);
+            return result;
+        };
+        let inside = self.groups[place].members.clone();
+        let before: Vec<State> = inside.iter().map(|index| self.members[*index].router.state()).collect();
+        let alone = self.members[index].missing.clone();
+        let result = handle(&mut self.members[index].router, &alone);
+        let missing: Vec<Option<Reason>> =
+            inside.iter().map(|index| self.members[*index].missing.clone()).collect();
+        let mut routers: Vec<&mut VirtualRouter> = self
+            .members
+            .iter_mut()
+            .enumerate()
+            .filter(|(index, _)| inside.contains(index))
+            .map(|(_, member)| &mut member.router)
+            .collect();
+        group::settle(&mut routers, &missing, &before, now);
+        for index in &inside {
+            self.drain(*index, now, clock);
+        }
+        self.tell_group(place);
+        result
+    }
+
+    fn tell_group(&mut self, place: usize) {
+        let Some(group) = self.groups.get_mut(place) else { return };
+        let mut states = group.members.iter().map(|index| self.members[*index].router.state());
+        let Some(first) = states.next() else { return };
+        if states.all(|state| state == first) && first != group.told {
+            group.told = first;
+            self.outputs.push_back(Output::GroupEntered { group: group.name.clone(), to: first });
+        }
+    }
+
+    /// Turns what a virtual router wants into outputs.
+    fn drain(&mut self, index: usize, now: Instant, clock: SystemTime) {
+        let member = &mut self.members[index];
+        let mut from = member.history.back().map_or(State::Initialize, |last| last.to);
+        while let Some(action) = member.router.poll_action() {
+            let output = match action {
+                Action::Advertise(priority) => Output::Send { member: index, priority },
+                Action::TakeAddresses => {
+                    member.announcements.begin(&member.instance.announce, now);
+                    self.outputs.push_back(Output::Take(index));
+                    Output::Announce(index, member.instance.announce.repeat)
+                }
+                Action::Announce => Output::Announce(index, 1),
+                Action::ReleaseAddresses => {
+                    member.announcements.end();
+                    Output::Release(index)
+                }
+                Action::Entered(to, reason) => {
+                    member.entered(from, to, &reason, clock);
+                    let priority = member.router.priority();
+                    let output = Output::Entered { member: index, from, to, reason, priority };
+                    from = to;
+                    output
+                }
+            };
+            self.outputs.push_back(output);
+        }
+    }
+
+    /// Timers that have run out.
+    pub fn handle_timeout(&mut self, now: Instant, clock: SystemTime) {
+        for index in 0..self.members.len() {
+            let member = &mut self.members[index];
+            let count = member.announcements.handle_timeout(&member.instance.announce, now);
+            if count > 0 {
+                self.outputs.push_back(Output::Announce(index, count));
+            }
+            let Some(due) = member.router.poll_timeout().filter(|due| *due <= now) else { continue };
+            let half = member.instance.router.interval.duration() / 2;
+            if member.router.state() == State::Active && now.duration_since(due) > half {
+                member.statistics.late += 1;
+            }
+            self.with(index, now, clock, |router, _| router.handle_timeout(now));
+        }
+    }
+
+    /// A message that arrived on an interface. What is wrong with it is counted.
+    pub fn handle_message(
+        &mut self,
+        interface: &str,
+        received: &Received<'_>,
+        now: Instant,
+        clock: SystemTime,
+    ) {
+        let Some(vrid) = received.message.get(1) else { return self.stray(Reject::Short) };
+        let ipv4 = received.source.is_ipv4();
+        let found = self.members.iter().position(|member| {
+            member.instance.router.vrid == *vrid
+                && member.instance.is_ipv4() == ipv4
+                && path(&member.instance, interface, received).is_some()
+        });
+        let Some(index) = found else { return self.stray(Reject::Vrid) };
+        let own = self.own_address(index, interface);
+        let member = &mut self.members[index];
+        let expected = Expected {
+            version: member.instance.router.version,
+            vrid: *vrid,
+            interval: member.instance.router.interval,
+            authentication: member.instance.authentication,
+            checksum: None,
+            peers: path(&member.instance, interface, received).flatten().map(<[IpAddr]>::to_vec),
+        };
+        let advertisement = match Advertisement::decode(received, &expected) {
+            Ok(_) if own == Some(received.source) => return member.rejected(Reject::OwnAddress),
+            Ok(advertisement) => advertisement,
+            Err(reject) => return member.rejected(reject),
+        };
+        let Some(own) = own else { return };
+        let heard = self.with(index, now, clock, |router, _| {
+            router.handle_advertisement(&advertisement, received.source, own, now)
+        });
+        let member = &mut self.members[index];
+        match heard {
+            Ok(()) => member.heard(&advertisement, received.source, interface, now),
+            Err(reject) => member.rejected(reject),
+        }
+    }
+
+    fn stray(&mut self, reject: Reject) {
+        *self.strays.entry(reject.name()).or_default() += 1;
+    }
+
+    /// The address that an instance sends from on an interface.
+    #[must_use]
+    pub fn own_address(&self, member: usize, interface: &str) -> Option<IpAddr> {
+        let instance = &self.members.get(member)?.instance;
+        if instance.interface == interface
+            && let Some(source) = instance.source
+        {
+            return Some(source);
+        }
+        self.interfaces.get(interface)?.primary(instance.is_ipv4())
+    }
+
+    /// Counts what became of an advertisement.
+    pub fn note_sent(&mut self, member: usize, sent: bool) {
+        if let Some(member) = self.members.get_mut(member) {
+            if sent {
+                member.statistics.sent += 1;
+            } else {
+                member.statistics.send_errors += 1;
+            }
+        }
+    }
+
+    /// Hands an instance (none: all of them) over, or takes it back.
+    pub fn switchover(
+        &mut self,
+        name: Option<&str>,
+        to_backup: Option<bool>,
+        now: Instant,
+        clock: SystemTime,
+    ) -> Switchover {
+        let chosen: Vec<usize> = (0..self.members.len())
+            .filter(|index| name.is_none_or(|name| self.members[*index].instance.name == name))
+            .collect();
+        let Some(first) = chosen.first() else {
+            let names: Vec<&str> = self.members.iter().map(|member| member.instance.name.as_str()).collect();
+            return Switchover::Refused(match names[..] {
+                [] => "there is no [[vrrp]] instance".to_owned(),
+                _ => format!("there is no instance of this name; there are {}", names.join(", ")),
+            });
+        };
+        let to_backup = to_backup.unwrap_or(self.members[*first].router.state() == State::Active);
+        // A sync group moves as one.
+        let mut all = chosen;
+        for group in &self.groups {
+            if group.members.iter().any(|index| all.contains(index)) {
+                all.extend(&group.members);
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        if to_backup { self.hand_over(&all, now, clock) } else { self.reclaim(&all, now, clock) }
+    }
+
+    fn hand_over(&mut self, chosen: &[usize], now: Instant, clock: SystemTime) -> Switchover {
+        let mut begun = Vec::new();
+        for index in chosen.iter().copied() {
+            let member = &self.members[index];
+            // A backup is silent: whether there is one is seen only when it takes over.
+            if member.router.state() == State::Active {
+                begun.push(member.instance.name.clone());
+            }
+            self.with(index, now, clock, |router, _| router.handle_resign(now));
+        }
+        if begun.is_empty() {
+            return Switchover::Nothing("not active here; it stays a backup that preempts nobody".to_owned());
+        }
+        Switchover::Begun(begun)
+    }
+
+    fn reclaim(&mut self, chosen: &[usize], now: Instant, clock: SystemTime) -> Switchover {
+        for index in chosen {
+            let member = &self.members[*index];
+            let name = &member.instance.name;
+            if member.router.state() == State::Fault {
+                let why = member.missing.as_ref().map(ToString::to_string).unwrap_or_default();
+                return Switchover::Refused(format!("{name} is in fault: {why}"));
+            }
+            let interface = member.instance.interface.clone();
+            if let Some(own) = self.own_address(*index, &interface)
+                && let Some(peer) = member.stronger_peer(own, now)
+            {
+                return Switchover::Refused(format!(
+                    "{} is active for {name} with priority {}, and {} is the priority here: it would take the addresses \
+                     back at once; hand over there",
+                    peer.address,
+                    peer.priority,
+                    member.router.priority()
+                ));
+            }
+        }
+        let mut begun = Vec::new();
+        for index in chosen.iter().copied() {
+            if self.members[index].router.state() != State::Active {
+                begun.push(self.members[index].instance.name.clone());
+            }
+            self.with(index, now, clock, |router, _| router.handle_reclaim(true, now));
+        }
+        if begun.is_empty() {
+            return Switchover::Nothing("active here already".to_owned());
+        }
+        Switchover::Begun(begun)
+    }
+}
+
+/// The peers of the path by which a message came: outer none where it is none of the instance's paths, inner none for
+/// multicast.
+fn path<'a>(
+    instance: &'a Instance,
+    interface: &str,
+    received: &Received<'_>,
+) -> Option<Option<&'a [IpAddr]>> {
+    let main = (&instance.interface, &instance.peers);
+    let others = instance.heartbeats.iter().map(|heartbeat| (&heartbeat.interface, &heartbeat.peers));
+    let here = std::iter::once(main).chain(others).filter(|(name, _)| *name == interface);
+    fn unicast(peers: &[IpAddr]) -> Option<&[IpAddr]> {
+        (!peers.is_empty()).then_some(peers)
+    }
+    // Of several on one interface, the one that the message was sent for.
+    let mut last = None;
+    for (_, peers) in here {
+        if peers.is_empty() == received.destination.is_multicast() {
+            return Some(unicast(peers));
+        }
+        last = Some(unicast(peers));
+    }
+    last
+}
+
+/// What an instance's own interface lacks.
+fn lacking(interfaces: &Interfaces, member: &Member) -> Option<Reason> {
+    let instance = &member.instance;
+    let name = &instance.interface;
+    let missing = |text: String| Some(Reason::Missing(text));
+    match interfaces.get(name) {
+        None => missing(format!("there is no interface {name}")),
+        Some(interface) if !interface.up => missing(format!("interface {name} is down")),
+        Some(interface) if instance.source.is_none() && interface.primary(instance.is_ipv4()).is_none() => {
+            let family = if instance.is_ipv4() { "an IPv4" } else { "a link-local IPv6" };
+            missing(format!("interface {name} does not have {family} address"))
+        }
+        Some(_) => None,
+    }
+}
