@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lb_userspace::cli::{check, decap, genhash, list, run};
+use lb_userspace::cli::{check, decap, genhash, list, run, switchover, vrrp};
 
 /// Where the daemon listens when neither the configuration nor the command line says otherwise.
 const SOCKET: &str = "/run/lvx/lvx.sock";
@@ -38,6 +38,23 @@ enum Command {
         #[arg(long, default_value = SOCKET)]
         socket: PathBuf,
     },
+    /// Show the virtual routers: states, timers, other routers, and why they are what they are.
+    Vrrp {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Control socket of the director.
+        #[arg(long, default_value = SOCKET)]
+        socket: PathBuf,
+    },
+    /// Hand virtual routers over to another director, without a gap, or take them back.
+    Switchover {
+        #[command(flatten)]
+        arguments: switchover::SwitchoverArgs,
+        /// Control socket of the director.
+        #[arg(long, default_value = SOCKET)]
+        socket: PathBuf,
+    },
     /// Take IP-in-IP headers off on a tunnel real server whose kernel has no ipip device.
     Decap(decap::DecapArgs),
     /// Print the digest of a page for an HTTP check, as genhash of keepalived does.
@@ -55,6 +72,14 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Command::Vrrp { json, socket } => match vrrp::run(json, &socket) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("lvx vrrp: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Command::Switchover { arguments, socket } => switchover::run(&arguments, &socket),
         Command::Decap(arguments) => decap::run(&arguments),
         Command::Genhash(arguments) => genhash::run(&arguments),
     }

@@ -14,6 +14,7 @@ use control_fake::{FakeDaemon, snapshot};
 use lb_userspace::control::StatusSource;
 use lb_userspace::control::snapshot::{ConnectionStatus, Snapshot};
 use lb_userspace::metrics::{CONTENT_TYPE, Kind, all, reference, serve, write_all};
+use lb_userspace::vrrp::routers::Switchover;
 use tokio::sync::oneshot;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -256,6 +257,10 @@ struct Broken;
 impl StatusSource for Broken {
     fn snapshot(&self) -> Snapshot {
         panic!("no snapshot today");
+    }
+
+    fn switchover(&self, _: Option<String>, _: Option<bool>) -> Switchover {
+        Switchover::Nothing(String::new())
     }
 
     fn connections(&self, _: &mut dyn FnMut(ConnectionStatus) -> std::ops::ControlFlow<()>) {}

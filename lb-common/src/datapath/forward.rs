@@ -53,6 +53,7 @@ pub(super) fn forward<F: Frame, T: Tables>(
     match method {
         Method::Removed => return drop(tables, DropReason::RemovedRealServer),
         Method::Local => return pass(tables, PassReason::Local),
+        Method::Standby => return pass(tables, PassReason::Standby),
         _ => {}
     }
     if packet.ttl <= 1 {

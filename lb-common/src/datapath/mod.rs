@@ -32,7 +32,7 @@ pub use sweep::{SweepOutcome, TimeoutTable, sweep_bucket};
 pub use tables::{ConnectionTables, Route, SchedulerTables, Tables};
 pub use verdict::{Verdict, VerdictKind};
 
-use crate::layout::{DropReason, Event, HotWord, Method};
+use crate::layout::{DropReason, Event, HotWord};
 use track::{Decision, track};
 
 /// Runs a frame through the pipeline. The frame is changed only if the verdict is to forward it or to pass it as a
@@ -48,7 +48,7 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     if word.0 != 0
         && !packet.changes_state()
         && let Some(server) = tables.real_server(word.slot())
-        && server.method() != Method::Removed
+        && server.serves()
     {
         return forward::forward(frame, tables, &packet, server, word.slot(), word.has(HotWord::REVERSE));
     }

@@ -65,6 +65,9 @@ fn known<T: Tables>(tables: &T, packet: &Packet, found: Found) -> Option<Step> {
         tables.remove(found.position());
         return None;
     }
+    if method == Method::Standby {
+        return Some(Step::Done(Decision::Pass(PassReason::Standby)));
+    }
     let reverse = found.word().has(HotWord::REVERSE);
     if packet.key.protocol != TCP {
         return Some(Step::Done(Decision::Forward { slot, reverse }));
@@ -242,10 +245,13 @@ fn begin<T: Tables>(tables: &T, packet: &Packet) -> Step {
         id = tables.find_service(&key);
     }
     let Some(id) = id else { return Step::Done(Decision::Pass(PassReason::NoService)) };
+    let Some(service) = tables.service(id) else { return Step::Done(Decision::Drop(DropReason::Internal)) };
+    if service.is_standby() {
+        return Step::Done(Decision::Pass(PassReason::Standby));
+    }
     if !packet.begins_connection() {
         return Step::Done(Decision::Pass(PassReason::NoConnection));
     }
-    let Some(service) = tables.service(id) else { return Step::Done(Decision::Drop(DropReason::Internal)) };
     let slot = schedule(tables, service, &packet.key);
     if slot == 0 {
         return Step::Done(Decision::Drop(DropReason::NoRealServer));

@@ -46,6 +46,8 @@ reasons! {
         ReplyUnrouted = "reply_unrouted",
         /// An IPv6 extension header chain that is too long to follow.
         ExtensionHeaders = "extension_headers",
+        /// Another director serves the virtual address at the moment.
+        Standby = "standby",
     }
 }
 

@@ -3,7 +3,7 @@
 use core::sync::atomic::AtomicU64;
 
 use super::Address;
-use crate::atomic::{load, store};
+use crate::atomic::{compare_exchange, load, store};
 
 /// [`RealServerFields::service`] of a slot that serves health checks only: its flows are nobody's connections.
 pub const CHECK_SERVICE: u32 = u32::MAX;
@@ -22,16 +22,20 @@ pub enum Method {
     Nat = 3,
     /// The director itself: hand the packet to its stack.
     Local = 4,
+    /// Another director serves the virtual address at the moment: hand the packet to the stack, keep the entries. It lies
+    /// over any of the others except [`Self::Removed`] and is never written itself ([`RealServer::set_standby`]).
+    Standby = 5,
 }
 
 impl Method {
     #[inline(always)]
-    const fn from_byte(byte: u8) -> Self {
-        match byte {
+    const fn from_bits(bits: u16) -> Self {
+        match bits {
             1 => Self::DirectRouting,
             2 => Self::Tunnel,
             3 => Self::Nat,
             4 => Self::Local,
+            standby if standby & 0xff != 0 => Self::Standby,
             _ => Self::Removed,
         }
     }
@@ -49,6 +53,12 @@ pub struct NextHop {
     /// MTU of the outgoing interface in bytes, from the IP header on.
     pub mtu: u16,
 }
+
+/// Where the method is in word 5, and its bits.
+const METHOD_SHIFT: u32 = 48;
+const METHOD: u64 = 0xff;
+/// The bit of word 5 for standby.
+const STANDBY: u64 = 1 << 56;
 
 /// A real server's fields as the controller writes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +81,7 @@ pub struct RealServerFields {
 
 /// A real server's slot, one cache line.
 ///
-/// Words: 0-1 address, 2-3 source, 4 first eight bytes of the Ethernet header, 5 next four bytes, port, method;
+/// Words: 0-1 address, 2-3 source, 4 first eight bytes of the Ethernet header, 5 next four bytes, port, method, standby;
 /// 6 interface index and service; 7 MTU and virtual port.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
@@ -119,7 +129,34 @@ impl RealServer {
     #[must_use]
     pub fn method(&self) -> Method {
         let [_, _, _, _, _, word, ..] = &self.words;
-        Method::from_byte((load(word) >> 48) as u8)
+        Method::from_bits((load(word) >> METHOD_SHIFT) as u16)
+    }
+
+    /// Whether packets of its connections are forwarded: it is neither removed nor on standby.
+    #[inline(always)]
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        let [_, _, _, _, _, word, ..] = &self.words;
+        ((load(word) >> METHOD_SHIFT) as u16).wrapping_sub(1) < Method::Local as u16
+    }
+
+    /// Says whether another director serves the virtual address at the moment. Whatever else is written meanwhile, this
+    /// stays.
+    pub fn set_standby(&self, standby: bool) {
+        self.exchange(|word| if standby { word | STANDBY } else { word & !STANDBY });
+    }
+
+    /// Changes the word that two threads write: the one of VRRP its bit, the controller's the rest.
+    fn exchange(&self, change: impl Fn(u64) -> u64) {
+        let [_, _, _, _, _, cell, ..] = &self.words;
+        let mut word = load(cell);
+        loop {
+            let seen = compare_exchange(cell, word, change(word));
+            if seen == word {
+                return;
+            }
+            word = seen;
+        }
     }
 
     /// Index of the outgoing interface; 0 while the next hop is unknown.
@@ -156,8 +193,7 @@ impl RealServer {
 
     /// Marks the server as removed; addresses and ports stay, so that its connections can be found and ended.
     pub fn retire(&self) {
-        let [_, _, _, _, _, word, ..] = &self.words;
-        store(word, load(word) & 0xffff_ffff_ffff);
+        self.exchange(|word| word & !(METHOD << METHOD_SHIFT));
     }
 
     /// Writes all fields. A slot in use changes only in its next hop; for a moment a packet may leave with the old
@@ -179,18 +215,24 @@ impl RealServer {
             u64::from_ne_bytes([d0, d1, d2, d3, d4, d5, s0, s1]),
             u64::from(u32::from_ne_bytes([s2, s3, s4, s5]))
                 | (u64::from(fields.port) << 32)
-                | ((fields.method as u64) << 48),
+                | ((fields.method as u64) << METHOD_SHIFT),
             u64::from(hop.ifindex) | (u64::from(fields.service) << 32),
             u64::from(hop.mtu) | (u64::from(fields.virtual_port) << 16),
         ];
-        for (word, value) in self.words.iter().zip(values) {
-            store(word, value);
+        for (index, (word, value)) in self.words.iter().zip(values).enumerate() {
+            if index == 5 {
+                self.exchange(|before| value | before & STANDBY);
+            } else {
+                store(word, value);
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
 
     #[test]
@@ -224,6 +266,53 @@ mod tests {
             (server.method(), server.port(), server.address()),
             (Method::Removed, 0x5000, fields.address)
         );
+    }
+
+    #[test]
+    fn standby_lies_over_the_method_and_outlives_writes() {
+        let fields = RealServerFields {
+            method: Method::DirectRouting,
+            address: Address { hi: 1, lo: 2 },
+            port: 0,
+            source: Address::default(),
+            virtual_port: 0,
+            service: 1,
+            next_hop: None,
+        };
+        let server = RealServer::default();
+        server.set_standby(true);
+        assert_eq!((server.method(), server.serves()), (Method::Removed, false), "a free slot stays free");
+        server.write(&fields);
+        assert_eq!((server.method(), server.serves()), (Method::Standby, false));
+        server.set_standby(false);
+        assert_eq!((server.method(), server.serves()), (Method::DirectRouting, true));
+        server.set_standby(true);
+        server.retire();
+        assert_eq!((server.method(), server.serves()), (Method::Removed, false));
+        for method in [Method::DirectRouting, Method::Tunnel, Method::Nat, Method::Local] {
+            server.set_standby(false);
+            server.write(&RealServerFields { method, ..fields });
+            assert_eq!((server.method(), server.serves()), (method, true));
+        }
+    }
+
+    #[test]
+    fn writes_and_standby_by_two_threads_lose_nothing() {
+        let server = RealServer::default();
+        let fields = |port| RealServerFields {
+            method: Method::Nat,
+            address: Address { hi: 1, lo: 2 },
+            port,
+            source: Address::default(),
+            virtual_port: 0,
+            service: 1,
+            next_hop: None,
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..20_000).for_each(|port| server.write(&fields(port))));
+            scope.spawn(|| (0..20_001).for_each(|turn| server.set_standby(turn % 2 == 0)));
+        });
+        assert_eq!((server.method(), server.port()), (Method::Standby, 19_999));
     }
 
     #[test]

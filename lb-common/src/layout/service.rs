@@ -3,7 +3,7 @@
 use core::sync::atomic::AtomicU64;
 
 use super::Address;
-use crate::atomic::{load, store};
+use crate::atomic::{compare_exchange, load, store};
 
 /// Key of the service map: virtual address, port and protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,9 +80,12 @@ pub struct ServiceFields {
     pub scheduler: SchedulerKind,
 }
 
+/// The bit of word 1 for standby.
+const STANDBY: u64 = 1 << 8;
+
 /// A service's record, one cache line.
 ///
-/// Words: 0 range of the scheduler table (offset, length), 1 scheduler, 2 cursor of the turn schedulers.
+/// Words: 0 range of the scheduler table (offset, length), 1 scheduler and standby, 2 cursor of the turn schedulers.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Service {
@@ -110,6 +113,33 @@ impl Service {
         SchedulerKind::from_byte(load(scheduler) as u8)
     }
 
+    /// Whether another director serves the virtual address at the moment.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_standby(&self) -> bool {
+        let [_, scheduler, ..] = &self.words;
+        load(scheduler) & STANDBY != 0
+    }
+
+    /// Says whether another director serves the virtual address at the moment. Whatever else is written meanwhile, this
+    /// stays.
+    pub fn set_standby(&self, standby: bool) {
+        self.exchange(|word| if standby { word | STANDBY } else { word & !STANDBY });
+    }
+
+    /// Changes the word that two threads write: the one of VRRP its bit, the controller's the rest.
+    fn exchange(&self, change: impl Fn(u64) -> u64) {
+        let [_, cell, ..] = &self.words;
+        let mut word = load(cell);
+        loop {
+            let seen = compare_exchange(cell, word, change(word));
+            if seen == word {
+                return;
+            }
+            word = seen;
+        }
+    }
+
     /// Counts the picks of the turn schedulers.
     #[inline(always)]
     #[must_use]
@@ -120,8 +150,8 @@ impl Service {
 
     /// Writes scheduler and range; the range last.
     pub fn write(&self, fields: &ServiceFields) {
-        let [range, scheduler, ..] = &self.words;
-        store(scheduler, fields.scheduler as u64);
+        let [range, ..] = &self.words;
+        self.exchange(|before| fields.scheduler as u64 | before & STANDBY);
         store(range, u64::from(fields.table_offset) | (u64::from(fields.table_length) << 32));
     }
 }

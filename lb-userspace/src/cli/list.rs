@@ -9,6 +9,7 @@ use std::path::Path;
 use clap::Args;
 
 use crate::control::client::{Client, ClientError};
+pub(super) use health::age;
 pub use health::health_table;
 pub use table::{CONNECTIONS_HEADER, Columns, TableFormat, connection_line, services_table};
 

@@ -5,3 +5,5 @@ pub mod decap;
 pub mod genhash;
 pub mod list;
 pub mod run;
+pub mod switchover;
+pub mod vrrp;

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::protocol::{Reply, Request};
+use super::protocol::{Reply, Request, SwitchoverReply};
 use super::snapshot::{ConnectionStatus, Snapshot};
 
 /// How long a daemon may be silent. Long, as it may have to wait for its turn to take a snapshot.
@@ -95,9 +95,25 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn version(&mut self) -> Result<String, ClientError> {
-        self.ask(Request::Version)?;
+        self.ask(&Request::Version)?;
         match self.reply()? {
             Reply::Version(version) => Ok(version),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Hands a virtual router over, or takes it back.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`ClientError::Refused`] where it cannot be done.
+    pub fn switchover(
+        &mut self,
+        instance: Option<String>,
+        to_backup: Option<bool>,
+    ) -> Result<SwitchoverReply, ClientError> {
+        self.ask(&Request::Switchover { instance, to_backup })?;
+        match self.reply()? {
+            Reply::Switchover(reply) => Ok(reply),
             other => Err(self.unexpected(&other)),
         }
     }
@@ -107,7 +123,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn snapshot(&mut self) -> Result<Snapshot, ClientError> {
-        self.ask(Request::Snapshot)?;
+        self.ask(&Request::Snapshot)?;
         match self.reply()? {
             Reply::Snapshot(snapshot) => Ok(*snapshot),
             other => Err(self.unexpected(&other)),
@@ -119,12 +135,12 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn connections(&mut self) -> Result<Connections<'_>, ClientError> {
-        self.ask(Request::Connections)?;
+        self.ask(&Request::Connections)?;
         Ok(Connections { client: self, batch: Vec::new().into_iter(), received: 0, done: false })
     }
 
-    fn ask(&mut self, request: Request) -> Result<(), ClientError> {
-        let mut line = serde_json::to_vec(&request)
+    fn ask(&mut self, request: &Request) -> Result<(), ClientError> {
+        let mut line = serde_json::to_vec(request)
             .map_err(|error| ClientError::Io { socket: self.socket.clone(), source: error.into() })?;
         line.push(b'\n');
         match self.stream.get_mut().write_all(&line) {
@@ -159,6 +175,7 @@ impl Client {
             Reply::Snapshot(_) => "a snapshot",
             Reply::Connections(_) => "connection entries",
             Reply::End { .. } => "the end of a list",
+            Reply::Switchover(_) => "an answer to a switchover",
             Reply::Version(_) => "a version",
             Reply::Error { .. } => "an error",
         };

@@ -16,6 +16,8 @@ pub mod vrrp;
 use std::ops::ControlFlow;
 
 use snapshot::{ConnectionStatus, Snapshot};
+
+use crate::vrrp::routers::Switchover;
 pub use socket::BindError;
 
 /// What the daemon can tell about itself.
@@ -25,6 +27,10 @@ pub use socket::BindError;
 pub trait StatusSource: Send + Sync {
     /// Everything but the connection entries.
     fn snapshot(&self) -> Snapshot;
+
+    /// Hands a virtual router (none: all of them) over to another director, or takes it back; without `to_backup`
+    /// whichever it is not.
+    fn switchover(&self, instance: Option<String>, to_backup: Option<bool>) -> Switchover;
 
     /// Calls `visit` once per connection entry, in any order, until the entries are exhausted or `visit` breaks.
     ///

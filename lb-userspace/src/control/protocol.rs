@@ -12,7 +12,7 @@ use super::snapshot::{ConnectionStatus, Snapshot};
 pub const CONNECTIONS_PER_LINE: usize = 128;
 
 /// A client's question. Fields a daemon does not know are ignored, commands it does not know are refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
     /// Everything but the connection entries.
@@ -21,6 +21,24 @@ pub enum Request {
     Connections,
     /// The daemon's version.
     Version,
+    /// Hands a virtual router over, or takes it back.
+    Switchover {
+        /// The instance; all of them where there is none.
+        #[serde(default)]
+        instance: Option<String>,
+        /// Whether it is to be a backup here; whichever it is not where there is none.
+        #[serde(default)]
+        to_backup: Option<bool>,
+    },
+}
+
+/// Answer to [`Request::Switchover`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchoverReply {
+    /// Instances that are under way; none where nothing is to be done.
+    pub instances: Option<Vec<String>>,
+    /// One sentence for the operator.
+    pub text: String,
 }
 
 /// One line of the daemon's answer.
@@ -38,6 +56,8 @@ pub enum Reply {
     },
     /// Answers [`Request::Version`].
     Version(String),
+    /// Answers [`Request::Switchover`].
+    Switchover(SwitchoverReply),
     /// The request was refused.
     Error {
         /// One sentence for the operator.

@@ -19,10 +19,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::StatusSource;
-use super::protocol::{CONNECTIONS_PER_LINE, Reply, Request};
+use super::protocol::{CONNECTIONS_PER_LINE, Reply, Request, SwitchoverReply};
 use super::snapshot::ConnectionStatus;
 use super::socket::{BindError, ControlSocket};
 use super::stream::{ChunkWriter, pipe};
+use crate::vrrp::routers::Switchover;
 
 /// Bounds on what clients can make the daemon spend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +176,12 @@ impl Answerer {
                 .await
             }
             Request::Connections => self.produce(writer, write_connections).await,
+            Request::Switchover { instance, to_backup } => {
+                self.produce(writer, move |source, out| {
+                    write_line(out, &switchover_reply(source.switchover(instance, to_backup)))
+                })
+                .await
+            }
         }
     }
 
@@ -207,6 +214,17 @@ impl Answerer {
             self.send(writer, &chunk).await?;
         }
         producer.await.map_err(io::Error::other)?
+    }
+}
+
+fn switchover_reply(outcome: Switchover) -> Reply {
+    match outcome {
+        Switchover::Begun(instances) => {
+            let text = format!("under way: {}", instances.join(", "));
+            Reply::Switchover(SwitchoverReply { instances: Some(instances), text })
+        }
+        Switchover::Nothing(text) => Reply::Switchover(SwitchoverReply { instances: None, text }),
+        Switchover::Refused(message) => Reply::Error { message },
     }
 }
 

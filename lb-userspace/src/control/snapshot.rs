@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::health::ServiceHealthStatus;
+use super::vrrp::VrrpStatus;
 use crate::model::{ForwardingMethod, Protocol, ServiceKey};
 
 /// Packets, bytes and connections since the start of the daemon. Inward is from the client, outward is a reply that
@@ -174,6 +175,9 @@ pub struct Snapshot {
     /// Notifications by channel; every channel is present.
     #[serde(default)]
     pub notifications: Vec<NotificationCounts>,
+    /// Virtual routers; none where VRRP is not configured.
+    #[serde(default)]
+    pub vrrp: Option<VrrpStatus>,
 }
 
 /// What became of the notifications of a channel.

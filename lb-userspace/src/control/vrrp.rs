@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::snapshot::NamedCount;
 
 /// Everything about VRRP.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VrrpStatus {
     /// Instances in the order of the configuration.
     pub instances: Vec<VrrpInstanceStatus>,
@@ -18,7 +18,7 @@ pub struct VrrpStatus {
 }
 
 /// A virtual router.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VrrpInstanceStatus {
     /// Name.
     pub name: String,
@@ -30,8 +30,8 @@ pub struct VrrpInstanceStatus {
     pub version: u8,
     /// `initialize`, `backup`, `active` or `fault`.
     pub state: String,
-    /// Seconds since the last transition.
-    pub since: f64,
+    /// Milliseconds since the last transition.
+    pub since_ms: u64,
     /// Why it is in its state.
     pub reason: String,
     /// Priority at the moment.
@@ -81,7 +81,7 @@ pub struct VrrpInstanceStatus {
 }
 
 /// Another router.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VrrpPeerStatus {
     /// Its address.
     pub address: IpAddr,
@@ -94,7 +94,7 @@ pub struct VrrpPeerStatus {
 }
 
 /// Something tracked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VrrpTrackStatus {
     /// Name.
     pub name: String,
@@ -107,7 +107,7 @@ pub struct VrrpTrackStatus {
 }
 
 /// A transition.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VrrpTransition {
     /// RFC 3339, UTC, with milliseconds.
     pub time: String,

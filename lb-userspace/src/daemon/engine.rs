@@ -10,9 +10,10 @@ use lb_common::datapath::ConnectionTables;
 use tracing::{info, warn};
 
 use super::check_slots::CheckSlots;
+use super::duty::Duty;
 use crate::apply::{ApplyError, Installed, PlanError, execute, plan, server_fields};
 use crate::datapath::{AttachError, Attachment, Datapath, LoadError, MappedTables, Sizes};
-use crate::model::{Interface, Model};
+use crate::model::{Interface, Model, ServiceKey};
 use crate::nexthop::Resolution;
 
 /// Why the datapath could not be changed.
@@ -49,6 +50,7 @@ pub struct Engine {
     pub(super) attachments: Vec<Attachment>,
     pub(super) generation: u64,
     pub(super) checks: Option<CheckSlots>,
+    duty: Duty,
 }
 
 impl Engine {
@@ -58,14 +60,21 @@ impl Engine {
     ///
     /// [`EngineError::Load`].
     pub fn load(sizes: &Sizes) -> Result<Self, EngineError> {
+        let datapath = Datapath::load(sizes)?;
         Ok(Self {
-            datapath: Datapath::load(sizes)?,
+            duty: Duty::new(datapath.tables()),
+            datapath,
             installed: Installed::new(sizes),
             resolutions: BTreeMap::new(),
             attachments: Vec::new(),
             generation: 0,
             checks: None,
         })
+    }
+
+    /// Which virtual addresses are balanced here; for the thread of VRRP.
+    pub(super) fn duty(&self) -> Duty {
+        self.duty.clone()
     }
 
     /// The tables shared with the XDP program.
@@ -86,7 +95,11 @@ impl Engine {
         let plan = plan(model, &self.installed, &self.resolutions, cursor, Instant::now())?;
         // Interfaces that can be attached are the only thing left that may fail for a reason of the configuration.
         let added = self.attach_missing(&model.interfaces)?;
+        // Before anything is installed, so that a service never is on duty for a moment where it must not be.
+        self.duty.carry(model);
+        self.duty.follow(&plan.installed, &always_on(model));
         if let Err(error) = execute(&mut self.datapath, &plan.operations) {
+            self.duty.follow(&self.installed, &always_on(model));
             self.detach(|attachment| added.contains(&attachment.ifindex));
             return Err(error.into());
         }
@@ -176,4 +189,8 @@ impl Engine {
         }
         self.write_check_slots();
     }
+}
+
+fn always_on(model: &Model) -> BTreeSet<ServiceKey> {
+    model.services.iter().filter(|service| service.always_on).map(|service| service.key).collect()
 }

@@ -61,6 +61,7 @@ impl Daemon {
         self.status.health.runner.follow(&next, network);
         self.next_step = next.poll_timeout(now);
         *lock(&self.status.health.supervisor) = next;
+        self.configure_vrrp(model);
         self.tell();
         self.suspend().await;
         Ok(())
@@ -127,10 +128,16 @@ impl Daemon {
 
     /// Tells operators what happened.
     fn tell(&self) {
+        let mut quorums = false;
         let mut supervisor = lock(&self.status.health.supervisor);
         while let Some(event) = supervisor.poll_event() {
             log(&event);
             self.notify(&supervisor, &event);
+            quorums |= matches!(event, HealthEvent::Quorum { .. });
+        }
+        drop(supervisor);
+        if quorums {
+            self.tell_quorums();
         }
     }
 

@@ -16,15 +16,17 @@ use super::engine::{Engine, EngineError};
 use super::health::{Health, router};
 use super::status::{Past, RATE_INTERVAL, Status, lock};
 use super::sweeper::{Fill, Order, sweep, timeout_table};
+use super::tracker::Tracker;
 use crate::config::{self, ConfigErrors};
 use crate::control::rates::RateMeter;
 use crate::control::{self, StatusSource};
 use crate::datapath::Sizes;
 use crate::health::{Runner, ServerKey};
 use crate::metrics;
-use crate::model::{Model, ServiceKey};
+use crate::model::{Model, ServiceKey, StatePrograms};
 use crate::nexthop::{self, WatchError, Watcher};
 use crate::notify::{Notifier, NotifyError};
+use crate::vrrp::io::Speaker;
 
 /// Why the daemon did not start, or ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +89,11 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
     let runner = Runner::start(told).map_err(process("the thread of the health checks"))?;
     let notifier = Notifier::new(&model.notifications, &router(&model))?;
     let health = Health::new(&model, runner);
-    let status = Arc::new(Status::new(Engine::load(&sizes)?, health, notifier, &model));
+    let engine = Engine::load(&sizes)?;
+    let (told, mut vrrp_changes) = mpsc::unbounded_channel();
+    let duty = Box::new(engine.duty());
+    let speaker = Speaker::start(duty, told).map_err(process("the thread of VRRP"))?;
+    let status = Arc::new(Status::new(engine, health, notifier, speaker, &model));
     print_memory(&status);
     let (handle, mut changes) = Watcher::spawn(nexthop::Settings::default()).await?;
     let (orders, freed) = start_sweeper(&status);
@@ -101,6 +107,8 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
         next_step: None,
         targets: BTreeSet::new(),
         failed: BTreeMap::new(),
+        tracker: Tracker::default(),
+        programs: BTreeMap::new(),
     };
     daemon.warn_about_foreign_addresses().await;
     let (stop, stopped) = watch::channel(false);
@@ -129,6 +137,7 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
                 daemon.judge(std::mem::take(&mut batch_of_verdicts)).await;
             }
             () = at(daemon.next_step) => daemon.adjust().await,
+            Some(change) = vrrp_changes.recv() => daemon.vrrp_changed(change).await,
             _ = addresses.tick() => daemon.suspend().await,
             _ = rates.tick() => {
                 status.measure_rates();
@@ -144,6 +153,10 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
     info!("stopping");
     // The receivers may be gone with their servers.
     let _ = stop.send(true);
+    daemon.end_vrrp().await;
+    while let Ok(change) = vrrp_changes.try_recv() {
+        daemon.vrrp_changed(change).await;
+    }
     lock(&status.engine).detach_all();
     daemon.farewell().await;
     outcome
@@ -199,10 +212,11 @@ fn start_sweeper(
 }
 
 impl Status {
-    fn new(engine: Engine, health: Health, notifier: Notifier, model: &Model) -> Self {
+    fn new(engine: Engine, health: Health, notifier: Notifier, speaker: Speaker, model: &Model) -> Self {
         Self {
             health,
             notifier,
+            speaker: Arc::new(speaker),
             tables: engine.tables(),
             engine: Mutex::new(engine),
             fill: Fill::default(),
@@ -224,6 +238,9 @@ pub(super) struct Daemon {
     targets: BTreeSet<IpAddr>,
     /// Failed connections of clients, as last seen.
     pub(super) failed: BTreeMap<(ServiceKey, ServerKey), u64>,
+    pub(super) tracker: Tracker,
+    /// Programs for changes of state, by whether it is a sync group, and name.
+    pub(super) programs: BTreeMap<(bool, String), StatePrograms>,
 }
 
 impl Daemon {
@@ -313,7 +330,7 @@ impl Daemon {
             .services
             .iter()
             .map(|service| service.key.address)
-            .filter(|address| !own.contains(address))
+            .filter(|address| !own.contains(address) && self.model.vrrp.carrier(*address).is_none())
             .collect();
         missing.sort_unstable();
         missing.dedup();

@@ -29,6 +29,8 @@ use crate::health::{ServerKey, server_key};
 use crate::model::{ForwardingMethod, Protocol, Scheduler, ServiceKey};
 use crate::nexthop::Resolution;
 use crate::notify::{Channel, Notifier};
+use crate::vrrp::io::Speaker;
+use crate::vrrp::routers::Switchover;
 
 /// How often rates are measured.
 pub(super) const RATE_INTERVAL: Duration = Duration::from_secs(2);
@@ -38,6 +40,7 @@ pub(super) struct Status {
     pub(super) engine: Mutex<Engine>,
     pub(super) health: Health,
     pub(super) notifier: Notifier,
+    pub(super) speaker: Arc<Speaker>,
     pub(super) tables: Arc<MappedTables>,
     pub(super) fill: Fill,
     pub(super) timeouts: Mutex<TimeoutTable>,
@@ -208,6 +211,7 @@ impl Status {
 
 impl StatusSource for Status {
     fn snapshot(&self) -> Snapshot {
+        let vrrp = self.speaker.status();
         let engine = lock(&self.engine);
         let rates = lock(&self.rates);
         let services: Vec<ServiceStatus> =
@@ -248,7 +252,12 @@ impl StatusSource for Status {
             passes: PassReason::ALL.iter().map(|reason| count((*reason).into(), reason.label())).collect(),
             events,
             notifications: Channel::ALL.iter().map(|channel| self.notifications(*channel)).collect(),
+            vrrp: Some(vrrp).filter(|vrrp| !vrrp.instances.is_empty()),
         }
+    }
+
+    fn switchover(&self, instance: Option<String>, to_backup: Option<bool>) -> Switchover {
+        self.speaker.switchover(instance, to_backup)
     }
 
     fn connections(&self, visit: &mut dyn FnMut(ConnectionStatus) -> ControlFlow<()>) {

@@ -9,6 +9,7 @@ mod health;
 mod http;
 mod ipvs;
 mod reference;
+mod vrrp;
 
 pub use family::{Kind, Metric, Samples, write_all};
 pub use http::{CONTENT_TYPE, serve};
@@ -16,5 +17,5 @@ pub use reference::reference;
 
 /// All metrics in the order in which they are exported and documented.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
-    declared::METRICS.iter().chain(health::METRICS).chain(ipvs::METRICS)
+    declared::METRICS.iter().chain(health::METRICS).chain(vrrp::METRICS).chain(ipvs::METRICS)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::model::{Protocol, ServiceKey};
+use crate::vrrp;
 
 /// A change of state, and when it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Change {
     RealServer(RealServerChange),
     /// A virtual service gained or lost its quorum.
     Service(ServiceChange),
+    /// A virtual router, or a whole sync group, is in another state.
+    Vrrp(VrrpChange),
 }
 
 /// A real server went up or down.
@@ -55,6 +58,57 @@ pub struct ServiceChange {
     pub live: u32,
     /// Real servers that are configured, the sorry server not counted.
     pub total: u32,
+}
+
+/// A virtual router or a sync group is in another state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VrrpChange {
+    /// Name of the instance or group.
+    pub name: Arc<str>,
+    /// Whether it is a sync group.
+    pub group: bool,
+    /// What it is from now on; [`vrrp::State::Initialize`] stands for stopped.
+    pub state: vrrp::State,
+    /// Its priority; of a group 0.
+    pub priority: u8,
+    /// Why, on one line; of a group none.
+    pub reason: Option<String>,
+}
+
+impl VrrpChange {
+    /// `INSTANCE` or `GROUP`, as keepalived writes it.
+    pub(super) fn kind(&self) -> &'static str {
+        if self.group { "GROUP" } else { "INSTANCE" }
+    }
+
+    /// keepalived's word for the state.
+    pub(super) fn keepalived_state(&self) -> &'static str {
+        match self.state {
+            vrrp::State::Initialize => "STOP",
+            vrrp::State::Backup => "BACKUP",
+            vrrp::State::Active => "MASTER",
+            vrrp::State::Fault => "FAULT",
+        }
+    }
+
+    /// `stop`, `backup`, `active`, `fault`.
+    pub(super) fn state_name(&self) -> &'static str {
+        match self.state {
+            vrrp::State::Initialize => "stop",
+            other => other.name(),
+        }
+    }
+
+    /// What keepalived appends to the arguments of a `notify` program: kind, name, state, priority.
+    #[must_use]
+    pub fn keepalived_arguments(&self) -> [String; 4] {
+        [
+            self.kind().to_owned(),
+            self.name.to_string(),
+            self.keepalived_state().to_owned(),
+            self.priority.to_string(),
+        ]
+    }
 }
 
 /// Up or down.
@@ -97,6 +151,7 @@ impl State {
 pub(super) enum Subject {
     RealServer(ServiceKey, SocketAddr),
     Service(ServiceKey),
+    Vrrp(Arc<str>),
 }
 
 impl Event {
@@ -110,10 +165,12 @@ impl Event {
         match &self.change {
             Change::RealServer(change) => Subject::RealServer(change.service, change.real_server),
             Change::Service(change) => Subject::Service(change.service),
+            Change::Vrrp(change) => Subject::Vrrp(Arc::clone(&change.name)),
         }
     }
 
-    /// The name in JSON and in `LVX_EVENT`: `real_server_up`, `real_server_down`, `service_up`, `service_down`.
+    /// The name in JSON and in `LVX_EVENT`: `real_server_up`, `real_server_down`, `service_up`, `service_down`,
+    /// `vrrp_active`, `vrrp_backup`, `vrrp_fault`, `vrrp_stop`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match &self.change {
@@ -121,6 +178,12 @@ impl Event {
             Change::RealServer(RealServerChange { state: State::Down, .. }) => "real_server_down",
             Change::Service(ServiceChange { state: State::Up, .. }) => "service_up",
             Change::Service(ServiceChange { state: State::Down, .. }) => "service_down",
+            Change::Vrrp(change) => match change.state {
+                vrrp::State::Initialize => "vrrp_stop",
+                vrrp::State::Backup => "vrrp_backup",
+                vrrp::State::Active => "vrrp_active",
+                vrrp::State::Fault => "vrrp_fault",
+            },
         }
     }
 
@@ -129,7 +192,7 @@ impl Event {
         humantime::format_rfc3339_millis(self.time).to_string()
     }
 
-    /// The line that keepalived writes to `lvs_notify_fifo`, with its line feed.
+    /// The line that keepalived writes to `lvs_notify_fifo` or `vrrp_notify_fifo`, with its line feed.
     #[must_use]
     pub fn fifo_line(&self) -> String {
         match &self.change {
@@ -137,6 +200,10 @@ impl Event {
                 format!("RS {} {} {}\n", change.server(), change.virtual_server(), change.state.upper())
             }
             Change::Service(change) => format!("VS {} {}\n", change.virtual_server(), change.state.upper()),
+            Change::Vrrp(change) => {
+                let [kind, name, state, priority] = change.keepalived_arguments();
+                format!("{kind} \"{name}\" {state} {priority}\n")
+            }
         }
     }
 }
@@ -218,6 +285,17 @@ pub(super) mod tests {
     fn fifo_lines_are_keepaliveds() {
         assert_eq!(real_server(State::Up).fifo_line(), "RS [1.2.3.4]:tcp:80 [192.168.201.15]:tcp:80 UP\n");
         assert_eq!(service(State::Down).fifo_line(), "VS [192.168.201.15]:tcp:80 DOWN\n");
+    }
+
+    #[test]
+    fn fifo_lines_of_virtual_routers() {
+        let event = |group, state, priority| {
+            let name = "VI_1".into();
+            Event::now(Change::Vrrp(VrrpChange { name, group, state, priority, reason: None })).fifo_line()
+        };
+        assert_eq!(event(false, vrrp::State::Active, 100), "INSTANCE \"VI_1\" MASTER 100\n");
+        assert_eq!(event(true, vrrp::State::Fault, 0), "GROUP \"VI_1\" FAULT 0\n");
+        assert_eq!(event(false, vrrp::State::Initialize, 100), "INSTANCE \"VI_1\" STOP 100\n");
     }
 
     #[test]

@@ -8,9 +8,10 @@
 //! | `version` | number | 1 |
 //! | `router` | string | name of the director |
 //! | `time` | string | RFC 3339, UTC, with milliseconds |
-//! | `event` | string | `real_server_up`, `real_server_down`, `service_up`, `service_down` |
-//! | `state` | string | `up`, `down` |
-//! | `service` | object | `name`, `address`, `port`, `protocol` (`tcp`, `udp`) |
+//! | `event` | string | `real_server_up`, `real_server_down`, `service_up`, `service_down`, `vrrp_active`, `vrrp_backup`, `vrrp_fault`, `vrrp_stop` |
+//! | `state` | string | `up`, `down`; of VRRP `active`, `backup`, `fault`, `stop` |
+//! | `service` | object | `name`, `address`, `port`, `protocol` (`tcp`, `udp`); events of real servers and services |
+//! | `vrrp` | object | `name`, `group` (whether it is a sync group), `priority`; events of VRRP only |
 //! | `real_server` | object | `address`, `port`, `weight`; events of real servers only |
 //! | `reason` | string | why it failed; only where there is a reason |
 //! | `live`, `total` | number | real servers that are up, and all; events of services only |
@@ -29,7 +30,10 @@ struct Document<'a> {
     time: String,
     event: &'static str,
     state: &'static str,
-    service: Service<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<Service<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vrrp: Option<VirtualRouter<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     real_server: Option<RealServer>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +59,13 @@ struct RealServer {
     weight: u32,
 }
 
+#[derive(Serialize)]
+struct VirtualRouter<'a> {
+    name: &'a str,
+    group: bool,
+    priority: u8,
+}
+
 impl<'a> Service<'a> {
     fn new(name: &'a str, key: ServiceKey) -> Self {
         Self { name, address: key.address, port: key.port, protocol: key.protocol }
@@ -73,7 +84,8 @@ impl Event {
                 time,
                 event,
                 state: change.state.lower(),
-                service: Service::new(&change.service_name, change.service),
+                service: Some(Service::new(&change.service_name, change.service)),
+                vrrp: None,
                 real_server: Some(RealServer {
                     address: change.real_server.ip(),
                     port: change.real_server.port(),
@@ -89,11 +101,29 @@ impl Event {
                 time,
                 event,
                 state: change.state.lower(),
-                service: Service::new(&change.service_name, change.service),
+                service: Some(Service::new(&change.service_name, change.service)),
+                vrrp: None,
                 real_server: None,
                 reason: None,
                 live: Some(change.live),
                 total: Some(change.total),
+            },
+            Change::Vrrp(change) => Document {
+                version,
+                router,
+                time,
+                event,
+                state: change.state_name(),
+                service: None,
+                vrrp: Some(VirtualRouter {
+                    name: &change.name,
+                    group: change.group,
+                    priority: change.priority,
+                }),
+                real_server: None,
+                reason: change.reason.as_deref(),
+                live: None,
+                total: None,
             },
         };
         // Strings, numbers and addresses only: nothing of it can fail to become JSON.

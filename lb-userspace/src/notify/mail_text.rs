@@ -47,6 +47,11 @@ fn headline(event: &Event) -> String {
         Change::Service(change) => {
             format!("Virtualserver {} - {}", change.virtual_server(), change.state.upper())
         }
+        Change::Vrrp(change) => {
+            let kind = if change.group { "Group" } else { "Instance" };
+            let name = one_line(&change.name, REASON_LENGTH);
+            format!("VRRP {kind} {name} - Entering {} state", change.keepalived_state())
+        }
     }
 }
 
@@ -70,22 +75,31 @@ fn line(event: &Event) -> String {
             let name = one_line(&change.service_name, REASON_LENGTH);
             format!("{time} {headline} ({name}): {quorum}, {live} of {total} real servers are up")
         }
+        Change::Vrrp(change) => match &change.reason {
+            Some(reason) => {
+                let reason = one_line(reason, REASON_LENGTH);
+                format!("{time} {headline} (priority {}): {reason}", change.priority)
+            }
+            None => format!("{time} {headline}"),
+        },
     }
 }
 
 /// How many changes of which kind.
 fn summary<'a>(events: impl Iterator<Item = &'a Event>, left_out: usize) -> String {
-    let mut counts = [0_usize; 4];
+    let mut counts = [0_usize; 5];
     let mut all = left_out;
     for event in events {
         all += 1;
         let index = match &event.change {
             Change::RealServer(change) => usize::from(change.state == State::Up),
             Change::Service(change) => 2 + usize::from(change.state == State::Up),
+            Change::Vrrp(_) => 4,
         };
         counts[index] += 1;
     }
-    let names = ["Realserver - DOWN", "Realserver - UP", "Virtualserver - DOWN", "Virtualserver - UP"];
+    let names =
+        ["Realserver - DOWN", "Realserver - UP", "Virtualserver - DOWN", "Virtualserver - UP", "VRRP"];
     let parts: Vec<String> = counts
         .iter()
         .zip(names)
@@ -165,6 +179,7 @@ mod tests {
                 (change.real_server, change.service) = (endpoint(words[1]), key(words[2]));
             }
             Change::Service(change) => change.service = key(words[1]),
+            Change::Vrrp(_) => {}
         }
         event
     }

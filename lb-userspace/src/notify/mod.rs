@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub use event::{Change, Event, RealServerChange, ServiceChange, State};
+pub use event::{Change, Event, RealServerChange, ServiceChange, State, VrrpChange};
 
 use email::Mailer;
 use fifo::Fifo;

@@ -200,7 +200,7 @@ mod tests {
     fn weight(item: &Item) -> u32 {
         match &item.event.change {
             Change::RealServer(change) => change.weight,
-            Change::Service(_) => unreachable!(),
+            Change::Service(_) | Change::Vrrp(_) => unreachable!(),
         }
     }
 

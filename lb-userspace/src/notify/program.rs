@@ -4,12 +4,13 @@
 //!
 //! | variable | |
 //! |---|---|
-//! | `LVX_EVENT` | `real_server_up`, `real_server_down`, `service_up`, `service_down` |
-//! | `LVX_STATE` | `up`, `down` |
+//! | `LVX_EVENT` | `real_server_up`, `real_server_down`, `service_up`, `service_down`, `vrrp_active`, `vrrp_backup`, `vrrp_fault`, `vrrp_stop` |
+//! | `LVX_STATE` | `up`, `down`; of VRRP `active`, `backup`, `fault`, `stop` |
 //! | `LVX_ROUTER`, `LVX_TIME` | name of the director; RFC 3339, UTC |
 //! | `LVX_SERVICE`, `LVX_SERVICE_ADDRESS`, `LVX_SERVICE_PORT`, `LVX_PROTOCOL` | the virtual service |
 //! | `LVX_REAL_SERVER_ADDRESS`, `LVX_REAL_SERVER_PORT`, `LVX_WEIGHT`, `LVX_REASON` | events of real servers |
 //! | `LVX_LIVE`, `LVX_TOTAL` | events of services |
+//! | `LVX_VRRP_KIND` (`instance`, `group`), `LVX_VRRP_NAME`, `LVX_PRIORITY`, `LVX_REASON` | events of VRRP |
 //!
 //! `LVX_REASON` may quote what a real server sent: a script must not let a shell interpret it.
 
@@ -183,6 +184,16 @@ fn environment(event: &Event, router: &str) -> Vec<(String, String)> {
                 .extend([("LVX_LIVE", change.live.to_string()), ("LVX_TOTAL", change.total.to_string())]);
             (change.service, &change.service_name, change.state)
         }
+        Change::Vrrp(change) => {
+            variables.extend([
+                ("LVX_STATE", change.state_name().to_owned()),
+                ("LVX_VRRP_KIND", change.kind().to_lowercase()),
+                ("LVX_VRRP_NAME", one_line(&change.name, REASON_LENGTH)),
+                ("LVX_PRIORITY", change.priority.to_string()),
+                ("LVX_REASON", one_line(change.reason.as_deref().unwrap_or(""), REASON_LENGTH)),
+            ]);
+            return owned(variables);
+        }
     };
     variables.extend([
         ("LVX_STATE", state.lower().to_owned()),
@@ -191,6 +202,10 @@ fn environment(event: &Event, router: &str) -> Vec<(String, String)> {
         ("LVX_SERVICE_PORT", service.port.to_string()),
         ("LVX_PROTOCOL", service.protocol.to_string()),
     ]);
+    owned(variables)
+}
+
+fn owned(variables: Vec<(&str, String)>) -> Vec<(String, String)> {
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

@@ -165,7 +165,7 @@ mod tests {
             let Some(TransportSlice::Icmpv6(icmp)) = packet.transport else { panic!("no ICMPv6") };
             assert!(icmp.is_checksum_valid(ip.header().source(), ip.header().destination()));
             assert!(matches!(icmp.icmp_type(), Icmpv6Type::NeighborAdvertisement(flags)
-                if flags.override_flag && !flags.solicited && flags.router == router));
+                if flags.r#override && !flags.solicited && flags.router == router));
             assert_eq!(icmp.payload(), [&address.octets()[..], &[2, 1], &MAC].concat());
         }
     }

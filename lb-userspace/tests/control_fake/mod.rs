@@ -14,7 +14,11 @@ use lb_userspace::control::snapshot::{
     ConnectionStatus, InterfaceStatus, NamedCount, NextHopStatus, NotificationCounts, Rates,
     RealServerStatus, ServiceStatus, Snapshot, TableFill, Traffic,
 };
+use lb_userspace::control::vrrp::{
+    VrrpInstanceStatus, VrrpPeerStatus, VrrpStatus, VrrpTrackStatus, VrrpTransition,
+};
 use lb_userspace::model::{ForwardingMethod, Protocol, ServiceKey};
+use lb_userspace::vrrp::routers::Switchover;
 
 pub(crate) struct FakeDaemon {
     pub(crate) snapshot: Snapshot,
@@ -33,6 +37,13 @@ impl FakeDaemon {
 impl StatusSource for FakeDaemon {
     fn snapshot(&self) -> Snapshot {
         self.snapshot.clone()
+    }
+
+    fn switchover(&self, instance: Option<String>, _: Option<bool>) -> Switchover {
+        match instance {
+            Some(name) => Switchover::Begun(vec![name]),
+            None => Switchover::Refused("there is no [[vrrp]] instance".to_owned()),
+        }
     }
 
     fn connections(&self, visit: &mut dyn FnMut(ConnectionStatus) -> ControlFlow<()>) {
@@ -187,5 +198,60 @@ pub(crate) fn snapshot() -> Snapshot {
             failed: 0,
             dropped: 1,
         }],
+        vrrp: Some(vrrp()),
+    }
+}
+
+fn vrrp() -> VrrpStatus {
+    let count = |name: &str, count| NamedCount { name: name.to_owned(), count };
+    VrrpStatus {
+        instances: vec![VrrpInstanceStatus {
+            name: "web".to_owned(),
+            interface: "eth0".to_owned(),
+            router_id: 51,
+            version: 3,
+            state: "active".to_owned(),
+            since_ms: 61_000,
+            reason: "no advertisement of an active router".to_owned(),
+            priority: 90,
+            configured_priority: 100,
+            interval_ms: 100,
+            active_interval_ms: 100,
+            active_down_ms: 364,
+            timer_ms: Some(58),
+            held: false,
+            rival: true,
+            group: Some("pair".to_owned()),
+            addresses: vec!["192.168.100.1/24".to_owned()],
+            source: Some("192.168.100.2".parse().unwrap()),
+            peers: vec![VrrpPeerStatus {
+                address: "192.168.100.3".parse().unwrap(),
+                interface: "eth0".to_owned(),
+                priority: 80,
+                ago_ms: 40,
+            }],
+            tracks: vec![VrrpTrackStatus {
+                name: "ping 192.168.100.254".to_owned(),
+                up: false,
+                number: 0,
+                weight: -10,
+            }],
+            history: vec![VrrpTransition {
+                time: "2026-11-21T04:00:00.000Z".to_owned(),
+                from: "backup".to_owned(),
+                to: "active".to_owned(),
+                reason: "no advertisement of an active router".to_owned(),
+            }],
+            sent: 610,
+            send_errors: 1,
+            late: 2,
+            received: 30,
+            received_zero: 1,
+            other_addresses: 3,
+            rejects: vec![count("ttl", 4), count("checksum", 0)],
+            transitions: vec![count("active", 1), count("backup", 1)],
+        }],
+        strays: vec![count("vrid", 7)],
+        realtime: true,
     }
 }

@@ -89,7 +89,7 @@ fn write_check(text: &mut String, check: &CheckStatus) {
 }
 
 /// A duration in the two largest units that matter at a glance.
-fn age(duration: Duration) -> String {
+pub(in crate::cli) fn age(duration: Duration) -> String {
     match duration.as_secs() {
         0..=9 => format!("{:.1}s", duration.as_secs_f64()),
         seconds @ 10..=119 => format!("{seconds}s"),

@@ -29,7 +29,7 @@ const fn texts(
 
 /// `[[vrrp]]`
 pub mod instance {
-    use super::*;
+    use super::{Duration, Key, Kind, LONGEST, Presence, Table, flag, number, program, text, texts, time};
 
     /// `name`
     pub static NAME: Key = Key {
@@ -300,7 +300,7 @@ pub mod instance {
 
 /// `[[vrrp.heartbeat]]`
 pub mod heartbeat {
-    use super::*;
+    use super::{Key, Kind, Presence, Table, texts};
 
     /// `interface`
     pub static INTERFACE: Key = Key {
@@ -329,7 +329,7 @@ pub mod heartbeat {
 
 /// `[[vrrp.track]]`
 pub mod track {
-    use super::*;
+    use super::{Key, Kind, Presence, Table, check, text};
 
     /// `name`
     pub static NAME: Key = text("name", "a name", "what is tracked", &[], "Name in logs and listings.");
@@ -397,7 +397,7 @@ pub mod track {
 /// `[[vrrp_group]]`
 pub mod group {
     use super::instance::{NOTIFY, NOTIFY_ACTIVE, NOTIFY_BACKUP, NOTIFY_FAULT, NOTIFY_STOP};
-    use super::*;
+    use super::{Key, Kind, Presence, Table, texts};
 
     /// `name`
     pub static NAME: Key = Key {

@@ -11,8 +11,8 @@ mod thread;
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ enum Command {
 pub struct Speaker {
     commands: Sender<Command>,
     wake: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Speaker {
@@ -79,7 +79,7 @@ impl Speaker {
         let (commands, received) = channel();
         let work = thread::Work::open(Arc::clone(&wake), received, duty, changes)?;
         let thread = std::thread::Builder::new().name("lvx-vrrp".to_owned()).spawn(move || work.run())?;
-        Ok(Self { commands, wake, thread: Some(thread) })
+        Ok(Self { commands, wake, thread: Mutex::new(Some(thread)) })
     }
 
     fn send(&self, command: Command) {
@@ -128,9 +128,10 @@ impl Speaker {
     }
 
     /// Gives all addresses up and ends the thread.
-    pub fn stop(&mut self) {
+    pub fn stop(&self) {
         self.send(Command::Stop);
-        if let Some(thread) = self.thread.take()
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
             && thread.join().is_err()
         {
             tracing::error!("the thread of VRRP ended by a defect");
@@ -140,8 +141,6 @@ impl Speaker {
 
 impl Drop for Speaker {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.stop();
-        }
+        self.stop();
     }
 }

@@ -113,7 +113,9 @@ impl AdvertisementSocket {
                     _ => {}
                 }
             }
-            let source = received.address.and_then(|address| address.as_sockaddr_in6().map(|v6| v6.ip()));
+            let source = received
+                .address
+                .and_then(|address| address.as_sockaddr_in6().map(nix::sys::socket::SockaddrIn6::ip));
             (received.bytes, source, destination, hop_limit)
         };
         let bytes = buffer.get(..length)?;

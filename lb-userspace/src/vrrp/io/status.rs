@@ -59,7 +59,7 @@ fn instance(
             Version::V3 => 3,
         },
         state: router.state().name().to_owned(),
-        since: since.as_secs_f64(),
+        since_ms: since.as_millis() as u64,
         reason: last.map(|last| last.reason.to_string()).unwrap_or_default(),
         priority: router.priority(),
         configured_priority: instance.router.priority,

@@ -366,7 +366,7 @@ impl Work {
         &self,
         instance: &Instance,
         advertisement: &Advertisement,
-        interface: &String,
+        interface: &str,
         source: IpAddr,
         peer: Option<IpAddr>,
     ) -> io::Result<()> {
@@ -382,7 +382,7 @@ impl Work {
             source,
             peer.unwrap_or(group),
         );
-        let key = (interface.clone(), source.is_ipv4());
+        let key = (interface.to_owned(), source.is_ipv4());
         let socket = self.sockets.get(&key).ok_or(io::ErrorKind::NotConnected)?;
         if instance.virtual_mac && peer.is_none() {
             // Switches learn from it where the virtual MAC address is.
