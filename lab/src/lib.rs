@@ -17,6 +17,7 @@ mod cleanup;
 mod host;
 mod namespace;
 mod process;
+mod segment;
 pub mod topology;
 mod udp_echo;
 mod veth;
@@ -34,6 +35,7 @@ pub use cleanup::kept;
 pub use host::Host;
 pub use namespace::Namespace;
 pub use process::Process;
+pub use segment::Segment;
 
 /// TCP ports on which every real server's nginx listens.
 pub const HTTP_PORTS: [u16; 3] = [80, 8081, 8082];

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lb_userspace::cli::{check, decap, genhash, list, run, switchover, vrrp};
+use lb_userspace::vrrp::io as vrrp_io;
 
 /// Where the daemon listens when neither the configuration nor the command line says otherwise.
 const SOCKET: &str = "/run/lvx/lvx.sock";
@@ -57,6 +58,9 @@ enum Command {
     },
     /// Take IP-in-IP headers off on a tunnel real server whose kernel has no ipip device.
     Decap(decap::DecapArgs),
+    /// Take virtual addresses away when the director is killed; it starts this itself.
+    #[command(name = vrrp_io::guard::COMMAND, hide = true)]
+    VrrpGuard,
     /// Print the digest of a page for an HTTP check, as genhash of keepalived does.
     Genhash(genhash::GenhashArgs),
 }
@@ -81,6 +85,10 @@ fn main() -> ExitCode {
         },
         Command::Switchover { arguments, socket } => switchover::run(&arguments, &socket),
         Command::Decap(arguments) => decap::run(&arguments),
+        Command::VrrpGuard => match vrrp_io::guard::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
         Command::Genhash(arguments) => genhash::run(&arguments),
     }
 }

@@ -28,7 +28,7 @@ struct Program {
 }
 
 /// What the demo and the tests run beside LVX.
-const LAB: [Program; 21] = [
+const LAB: [Program; 22] = [
     Program { name: "ip", packages: &["iproute2"] },
     Program { name: "ethtool", packages: &["ethtool"] },
     Program { name: "nginx", packages: &["nginx-light", "nginx"] },
@@ -40,7 +40,8 @@ const LAB: [Program; 21] = [
     Program { name: "dnsmasq", packages: &["dnsmasq-base"] },
     Program { name: "smtpd", packages: &["opensmtpd"] },
     Program { name: "socat", packages: &["socat"] },
-    Program { name: "genhash", packages: &["keepalived"] },
+    Program { name: "keepalived", packages: &["keepalived"] },
+    Program { name: "arping", packages: &["iputils-arping"] },
     Program { name: "redis-server", packages: &["redis-server"] },
     Program { name: "pg_lsclusters", packages: &["postgresql"] },
     Program { name: "mariadbd", packages: &["mariadb-server"] },

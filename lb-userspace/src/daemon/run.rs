@@ -92,7 +92,8 @@ pub async fn run(path: &Path, model: Model) -> Result<(), RunError> {
     let engine = Engine::load(&sizes)?;
     let (told, mut vrrp_changes) = mpsc::unbounded_channel();
     let duty = Box::new(engine.duty());
-    let speaker = Speaker::start(duty, told).map_err(process("the thread of VRRP"))?;
+    let speaker =
+        Speaker::start(duty, told, std::env::current_exe().ok()).map_err(process("the thread of VRRP"))?;
     let status = Arc::new(Status::new(engine, health, notifier, speaker, &model));
     print_memory(&status);
     let (handle, mut changes) = Watcher::spawn(nexthop::Settings::default()).await?;

@@ -5,6 +5,7 @@ use std::io;
 
 use tracing::{debug, error, warn};
 
+use super::guard::Guard;
 use crate::model::{Instance, VirtualAddress};
 use crate::netlink::{self, Inventory};
 use crate::vrrp::wire::{Mac, virtual_mac};
@@ -42,7 +43,7 @@ pub(super) fn announced(
 }
 
 /// Adds the addresses that are not there; true where there was one to add.
-pub(super) fn take(instance: &Instance, inventory: &Inventory) -> bool {
+pub(super) fn take(instance: &Instance, inventory: &Inventory, guard: &mut Guard) -> bool {
     bring(instance, inventory, true);
     let mut added = false;
     for address in instance.all_addresses() {
@@ -54,6 +55,8 @@ pub(super) fn take(instance: &Instance, inventory: &Inventory) -> bool {
             continue;
         }
         added = true;
+        // Before the address is there: a crash in between must not leave it behind.
+        guard.add(index, address.address, address.prefix_length);
         match netlink::add_address(index, address.address, address.prefix_length) {
             Ok(()) => debug!(instance = instance.name, %address, interface, "virtual address added"),
             Err(error) => {
@@ -73,10 +76,13 @@ pub(super) fn release<'a>(
     instance: &Instance,
     addresses: impl Iterator<Item = &'a VirtualAddress>,
     inventory: &Inventory,
+    guard: &mut Guard,
 ) {
     for address in addresses {
         let Some((index, interface)) = home(instance, address, inventory) else { continue };
-        match netlink::remove_address(index, address.address, address.prefix_length) {
+        let removed = netlink::remove_address(index, address.address, address.prefix_length);
+        guard.remove(index, address.address, address.prefix_length);
+        match removed {
             Ok(()) => debug!(instance = instance.name, %address, interface, "virtual address removed"),
             Err(error) if gone(&error) => {}
             Err(error) => {

@@ -4,6 +4,7 @@
 //! little: the addresses of interfaces, a bit per virtual service and real server, a macvlan device where that is asked for.
 
 mod addresses;
+pub mod guard;
 mod realtime;
 mod socket;
 mod status;
@@ -11,6 +12,7 @@ mod thread;
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -69,15 +71,20 @@ pub struct Speaker {
 }
 
 impl Speaker {
-    /// Starts the thread in the network namespace of the calling one. Changes of state arrive at `changes`.
+    /// Starts the thread in the network namespace of the calling one. Changes of state arrive at `changes`. `guard` is the
+    /// program `lvx`, which takes the addresses away should this process be killed; none does without.
     ///
     /// # Errors
     ///
     /// Where the kernel has no room for it.
-    pub fn start(duty: Box<dyn Duty>, changes: UnboundedSender<Change>) -> io::Result<Self> {
+    pub fn start(
+        duty: Box<dyn Duty>,
+        changes: UnboundedSender<Change>,
+        guard: Option<PathBuf>,
+    ) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (commands, received) = channel();
-        let work = thread::Work::open(Arc::clone(&wake), received, duty, changes)?;
+        let work = thread::Work::open(Arc::clone(&wake), received, duty, changes, guard)?;
         let thread = std::thread::Builder::new().name("lvx-vrrp".to_owned()).spawn(move || work.run())?;
         Ok(Self { commands, wake, thread: Mutex::new(Some(thread)) })
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Instant, SystemTime};
@@ -13,6 +14,7 @@ use rustix::fd::OwnedFd;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
+use super::guard::Guard;
 use super::socket::{AdvertisementSocket, FrameSocket, LONGEST};
 use super::{Change, Command, Duty, addresses, realtime, status};
 use crate::model::{Instance, Vrrp};
@@ -40,6 +42,9 @@ pub(super) struct Work {
     routers: Routers,
     vrrp: Vrrp,
     realtime: bool,
+    /// Program of the guard, and the guard once it is needed.
+    guard_program: Option<PathBuf>,
+    guard: Guard,
     buffer: Box<[u8; LONGEST]>,
 }
 
@@ -50,6 +55,7 @@ impl Work {
         commands: Receiver<Command>,
         duty: Box<dyn Duty>,
         changes: UnboundedSender<Change>,
+        guard_program: Option<PathBuf>,
     ) -> io::Result<Self> {
         // First the events, then the state: nothing is missed in between.
         let subscription = Subscription::open()?;
@@ -65,6 +71,8 @@ impl Work {
             routers: Routers::default(),
             vrrp: Vrrp::default(),
             realtime: false,
+            guard_program,
+            guard: Guard::default(),
             buffer: Box::new([0; LONGEST]),
         })
     }
@@ -137,6 +145,14 @@ impl Work {
                 Ok(()) => self.realtime = true,
                 Err(error) => warn!(%error, "VRRP runs without real-time priority or locked memory"),
             }
+            if let Some(program) = self.guard_program.take() {
+                match Guard::start(&program) {
+                    Ok(guard) => self.guard = guard,
+                    Err(error) => {
+                        warn!(%error, "no guard: after a crash the virtual addresses would stay on this host");
+                    }
+                }
+            }
         }
         self.routers.stop_others(&vrrp, now, clock);
         self.carry_out();
@@ -153,7 +169,7 @@ impl Work {
         let known: BTreeSet<String> = before.instances.iter().map(|instance| instance.name.clone()).collect();
         for instance in self.vrrp.instances.iter().filter(|instance| !known.contains(&instance.name)) {
             // A daemon that was killed has left them.
-            addresses::release(instance, instance.all_addresses(), &self.inventory);
+            addresses::release(instance, instance.all_addresses(), &self.inventory, &mut self.guard);
         }
         self.routers.start(&self.vrrp, now, clock);
         self.keep_addresses();
@@ -161,7 +177,7 @@ impl Work {
     }
 
     /// Removes what an instance of the configuration before has and its successor has not.
-    fn clean_up_after(&self, instance: &Instance) {
+    fn clean_up_after(&mut self, instance: &Instance) {
         let successor = self.vrrp.instances.iter().find(|new| {
             new.interface == instance.interface
                 && new.router.vrid == instance.router.vrid
@@ -174,7 +190,7 @@ impl Work {
         let gone: Vec<_> = instance.all_addresses().filter(|address| !kept(address)).collect();
         if !gone.is_empty() {
             let list: Vec<IpAddr> = gone.iter().map(|address| address.address).collect();
-            addresses::release(instance, gone.into_iter(), &self.inventory);
+            addresses::release(instance, gone.into_iter(), &self.inventory, &mut self.guard);
             self.duty.set(&list, false);
         }
         if successor.is_none() {
@@ -215,7 +231,7 @@ impl Work {
             }
             let instance = member.instance().clone();
             self.duty.set(&list(&instance), true);
-            if addresses::take(&instance, &self.inventory) {
+            if addresses::take(&instance, &self.inventory, &mut self.guard) {
                 self.announce(&instance, instance.announce.repeat);
             }
         }
@@ -291,10 +307,10 @@ impl Work {
                 Output::Send { member, priority } => self.send(member, priority),
                 Output::Take(member) => self.with_instance(member, |work, instance| {
                     work.duty.set(&list(instance), true);
-                    addresses::take(instance, &work.inventory);
+                    addresses::take(instance, &work.inventory, &mut work.guard);
                 }),
                 Output::Release(member) => self.with_instance(member, |work, instance| {
-                    addresses::release(instance, instance.all_addresses(), &work.inventory);
+                    addresses::release(instance, instance.all_addresses(), &work.inventory, &mut work.guard);
                     addresses::bring(instance, &work.inventory, false);
                     work.duty.set(&list(instance), false);
                 }),
@@ -327,9 +343,9 @@ impl Work {
         }
     }
 
-    fn with_instance(&self, member: usize, act: impl FnOnce(&Self, &Instance)) {
-        if let Some(member) = self.routers.members().get(member) {
-            act(self, member.instance());
+    fn with_instance(&mut self, member: usize, act: impl FnOnce(&mut Self, &Instance)) {
+        if let Some(instance) = self.routers.members().get(member).map(|member| member.instance().clone()) {
+            act(self, &instance);
         }
     }
 
