@@ -54,13 +54,13 @@ fn order(args: &SwitchoverArgs, socket: &Path) -> Result<String, String> {
     let mut client = Client::connect(socket).map_err(said)?;
     let to_backup = args.to.map(|to| to == To::Backup);
     let moved = client.switchover(args.instance.clone(), to_backup).map_err(said)?;
-    let Some(moved) = moved.instances else { return Ok(moved.text) };
+    let Some(names) = moved.instances else { return Ok(moved.text) };
     let started = Instant::now();
     loop {
         let all = client.snapshot().map_err(said)?.vrrp.unwrap_or_default().instances;
         let chosen: Vec<&VrrpInstanceStatus> =
-            all.iter().filter(|instance| moved.contains(&instance.name)).collect();
-        if let Some(outcome) = outcome(&chosen) {
+            all.iter().filter(|instance| names.contains(&instance.name)).collect();
+        if let Some(outcome) = outcome(&chosen, moved.to_backup) {
             return outcome;
         }
         if started.elapsed() > PATIENCE {
@@ -71,24 +71,22 @@ fn order(args: &SwitchoverArgs, socket: &Path) -> Result<String, String> {
 }
 
 /// What came of it; none while it is under way.
-fn outcome(instances: &[&VrrpInstanceStatus]) -> Option<Result<String, String>> {
-    let under_way = |instance: &&&VrrpInstanceStatus| {
-        // Handing over: still active, held. Taking back: neither active nor held yet.
-        (instance.state == "active") == instance.held
-    };
-    if instances.iter().any(|instance| under_way(&instance)) {
-        return None;
-    }
+fn outcome(instances: &[&VrrpInstanceStatus], to_backup: bool) -> Option<Result<String, String>> {
     let names: Vec<&str> = instances.iter().map(|instance| instance.name.as_str()).collect();
     let names = names.join(", ");
-    if instances.iter().all(|instance| instance.state == "active") {
-        let first = instances.first()?;
-        let last = first.history.last()?;
-        return Some(if last.reason == "switchover" {
-            Ok(format!("{names}: active here"))
-        } else {
-            Err(format!("{names}: no other director took over; it stays active here"))
-        });
+    let mut active = instances.iter().filter(|instance| instance.state == "active");
+    if !to_backup {
+        let all = active.count() == instances.len();
+        return all.then(|| Ok(format!("{names}: active here")));
     }
-    Some(Ok(format!("{names}: handed over")))
+    // While it hands over, a router stays active and held.
+    if active.clone().any(|instance| instance.held) {
+        return None;
+    }
+    Some(match active.next() {
+        None => Ok(format!("{names}: handed over")),
+        Some(instance) => {
+            Err(format!("{}: no other director took over; it stays active here", instance.name))
+        }
+    })
 }

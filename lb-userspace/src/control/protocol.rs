@@ -37,6 +37,8 @@ pub enum Request {
 pub struct SwitchoverReply {
     /// Instances that are under way; none where nothing is to be done.
     pub instances: Option<Vec<String>>,
+    /// Whether they go to another director, not to this one.
+    pub to_backup: bool,
     /// One sentence for the operator.
     pub text: String,
 }

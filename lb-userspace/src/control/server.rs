@@ -219,11 +219,13 @@ impl Answerer {
 
 fn switchover_reply(outcome: Switchover) -> Reply {
     match outcome {
-        Switchover::Begun(instances) => {
+        Switchover::Begun { instances, to_backup } => {
             let text = format!("under way: {}", instances.join(", "));
-            Reply::Switchover(SwitchoverReply { instances: Some(instances), text })
+            Reply::Switchover(SwitchoverReply { instances: Some(instances), to_backup, text })
         }
-        Switchover::Nothing(text) => Reply::Switchover(SwitchoverReply { instances: None, text }),
+        Switchover::Nothing(text) => {
+            Reply::Switchover(SwitchoverReply { instances: None, to_backup: false, text })
+        }
         Switchover::Refused(message) => Reply::Error { message },
     }
 }

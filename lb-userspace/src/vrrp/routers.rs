@@ -74,8 +74,13 @@ pub enum Output {
 /// What came of an order to hand over or to take back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Switchover {
-    /// It is under way for these instances.
-    Begun(Vec<String>),
+    /// It is under way.
+    Begun {
+        /// These instances.
+        instances: Vec<String>,
+        /// To another director, not to this one.
+        to_backup: bool,
+    },
     /// Nothing is to be done.
     Nothing(String),
     /// It cannot be done, and why.
@@ -459,7 +464,7 @@ impl Routers {
         if begun.is_empty() {
             return Switchover::Nothing("not active here; it stays a backup that preempts nobody".to_owned());
         }
-        Switchover::Begun(begun)
+        Switchover::Begun { instances: begun, to_backup: true }
     }
 
     fn reclaim(&mut self, chosen: &[usize], now: Instant, clock: SystemTime) -> Switchover {
@@ -493,7 +498,7 @@ impl Routers {
         if begun.is_empty() {
             return Switchover::Nothing("active here already".to_owned());
         }
-        Switchover::Begun(begun)
+        Switchover::Begun { instances: begun, to_backup: false }
     }
 }
 

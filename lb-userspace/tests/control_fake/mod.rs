@@ -41,7 +41,7 @@ impl StatusSource for FakeDaemon {
 
     fn switchover(&self, instance: Option<String>, _: Option<bool>) -> Switchover {
         match instance {
-            Some(name) => Switchover::Begun(vec![name]),
+            Some(name) => Switchover::Begun { instances: vec![name], to_backup: true },
             None => Switchover::Refused("there is no [[vrrp]] instance".to_owned()),
         }
     }

@@ -213,16 +213,29 @@ fn a_second_path_prevents_two_active_routers() {
         assert_eq!(second.instances().unwrap()[0].state, "backup", "{}", second.log());
         std::thread::sleep(Duration::from_millis(50));
     }
-    // Without the second path as well there are two, and both say so as soon as they hear each other.
+    // Without the second path as well there are two, until they hear each other.
     segment.isolate(1, 1, true).unwrap();
     second.wait_state("active");
     first.wait_state("active");
-    first.reload(&lvx(150, &format!("answer_lower = false\n{heartbeat}")));
     segment.isolate(1, 1, false).unwrap();
-    first.wait("a rival", |all| all[0].rival || all[0].peers.iter().any(|peer| peer.priority == 100));
     second.wait_state("backup");
     segment.isolate(1, 0, false).unwrap();
     wait_owner(&segment, &[1, 2], VIP4, 1, &|| second.log());
+}
+
+#[test]
+fn two_active_routers_are_told_at_once() {
+    let segment = Segment::new(2, 1).unwrap();
+    // This keepalived takes no checksums over the message alone: it never hears LVX, and LVX hears it.
+    let first = Lvx::start(&segment, 1, &lvx(150, "checksum = \"message\"\n"));
+    first.wait_state("active");
+    let second = Keepalived::start(&segment, 2, &keepalived(100, ""));
+    second.wait("Entering MASTER STATE");
+    let rival = first.wait("a rival", |all| all[0].rival);
+    assert_eq!((rival[0].state.as_str(), rival[0].peers[0].priority), ("active", 100));
+    assert!(first.command(&["vrrp"]).unwrap().contains("ANOTHER ROUTER IS ACTIVE AT THE SAME TIME"));
+    assert!(second.daemon.end());
+    first.wait("no rival", |all| !all[0].rival);
 }
 
 #[test]
@@ -260,7 +273,7 @@ fn frames_come_in_the_order_that_keeps_the_address_single() {
     assert!(dump.contains("tos 0xc0") && dump.contains("ttl 255"), "{dump}");
     assert!(
         dump.contains(
-            "192.0.2.1 > 224.0.0.18: vrrp 192.0.2.1 > 224.0.0.18: VRRPv3, Advertisement, vrid 51, prio 150, \
+            "192.0.2.1 > 224.0.0.18: VRRPv3, Advertisement, vrid 51, prio 150, \
                            intvl 10cs, length 12, addrs: 192.0.2.100"
         ),
         "{dump}"

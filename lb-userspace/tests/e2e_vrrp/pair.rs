@@ -85,9 +85,15 @@ impl<'a> Lvx<'a> {
             if let Some(instances) = self.instances().filter(|instances| reached(instances)) {
                 return instances;
             }
-            let now = self.instances();
+            let now = self.command(&["vrrp"]);
             assert!(self.daemon.is_running(), "lvx on {} ended before {what}:\n{}", self.host, self.log());
-            assert!(started.elapsed() < SOON, "host {}: no {what}: {now:#?}\n{}", self.host, self.log());
+            assert!(
+                started.elapsed() < SOON,
+                "host {}: no {what}: {}\n{}",
+                self.host,
+                now.unwrap_or_default(),
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
