@@ -146,6 +146,18 @@ impl Segment {
         Ok(process)
     }
 
+    /// Makes a host a real server by direct routing: it has the virtual address where ARP does not see it, and serves
+    /// `/whoami` on port 80.
+    ///
+    /// # Errors
+    /// When nginx is not installed, or the kernel refuses.
+    pub fn real_server(&self, host: u8, virtual_address: &str, name: &str) -> Result<Process> {
+        let namespace = self.host(host);
+        namespace.sysctl(&[("ipv4/conf/all/arp_ignore", "1"), ("ipv4/conf/all/arp_announce", "2")])?;
+        namespace.ip_batch(&[], &format!("address add {virtual_address}/32 dev lo\n"))?;
+        self.serve_web(host, name)
+    }
+
     /// Pulls a host's cable out of a link, or plugs it in again: the host sees that it has no carrier.
     ///
     /// # Errors
