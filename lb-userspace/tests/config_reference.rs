@@ -7,6 +7,7 @@ use std::path::Path;
 
 use lb_userspace::config::Problem;
 use lb_userspace::config::schema::health::{check, request, step, tls};
+use lb_userspace::config::schema::vrrp::instance;
 use lb_userspace::config::schema::{Kind, Presence, Table, file};
 use lb_userspace::config::{self, reference};
 use lb_userspace::model::{AttachMode, ForwardingMethod, Protocol, Scheduler, Settings};
@@ -180,18 +181,20 @@ fn the_defaults_of_a_check_are_those_of_its_reader() {
 
 #[test]
 fn the_defaults_of_the_schema_are_those_of_the_model() {
-    let written = file_with(&["check", "sorry_server", "notify"], |header, _, key| match key.presence {
-        Presence::Default(value) => Some(value.to_owned()),
-        Presence::Required if !is_table(key.kind) => Some(
-            match (header, key.name) {
-                ("[[interface]]", "name") => "\"eth0\"",
-                ("[[service]]", "address") => "\"192.0.2.10:80\"",
-                ("[[service.real_server]]", "address") => "\"198.51.100.1\"",
-                other => panic!("no value for {other:?}"),
-            }
-            .to_owned(),
-        ),
-        _ => None,
+    let written = file_with(&["check", "sorry_server", "notify", "vrrp", "vrrp_group"], |header, _, key| {
+        match key.presence {
+            Presence::Default(value) => Some(value.to_owned()),
+            Presence::Required if !is_table(key.kind) => Some(
+                match (header, key.name) {
+                    ("[[interface]]", "name") => "\"eth0\"",
+                    ("[[service]]", "address") => "\"192.0.2.10:80\"",
+                    ("[[service.real_server]]", "address") => "\"198.51.100.1\"",
+                    other => panic!("no value for {other:?}"),
+                }
+                .to_owned(),
+            ),
+            _ => None,
+        }
     });
     let bare = "[[interface]]\nname = \"eth0\"\n[[service]]\naddress = \"192.0.2.10:80\"\n\
                 [[service.real_server]]\naddress = \"198.51.100.1\"\n";
@@ -203,6 +206,22 @@ fn the_defaults_of_the_schema_are_those_of_the_model() {
         .map(|scheduler| format!("{bare}[[service]]\naddress = \"192.0.2.11:80\"\nscheduler = {scheduler}\n"))
         .map(|text| config::parse("x", &text).expect("a Maglev service").services[1].scheduler);
     assert!(schedulers.iter().all(|scheduler| *scheduler == schedulers[0]), "{schedulers:?}");
+}
+
+#[test]
+fn the_defaults_of_a_virtual_router_are_those_of_its_reader() {
+    let bare = "[[interface]]\nname = \"eth0\"\n[[vrrp]]\nname = \"web\"\ninterface = \"eth0\"\nrouter_id = 51\n\
+                address = [\"192.0.2.100/24\"]\n";
+    let mut written = bare.to_owned();
+    for key in instance::TABLE.keys {
+        if let Presence::Default(value) = key.presence {
+            written += &format!("{} = {value}\n", key.name);
+        }
+    }
+    let track = "[[vrrp.track]]\nprocess = \"lvx\"\n";
+    let with = config::parse("x", &format!("{written}{track}weight = 0\n")).expect("an instance of defaults");
+    let without = config::parse("x", &format!("{bare}{track}")).expect("an instance without them");
+    assert_eq!(with, without);
 }
 
 #[test]

@@ -21,8 +21,8 @@ use crate::model::{
 pub(super) struct CheckedServers {
     /// Protocol of the service.
     pub(super) protocol: Option<Protocol>,
-    /// Whether the real servers have port 0.
-    pub(super) all_ports: bool,
+    /// Why a check has to name its port, where it has to: there is none that it could take over.
+    pub(super) no_port: Option<&'static str>,
     /// Forwarding methods of the real servers.
     pub(super) forwarding: Vec<ForwardingMethod>,
 }
@@ -195,8 +195,12 @@ fn read_target(table: &TableReader<'_>, name: &str, servers: &CheckedServers) ->
             table.conflict(&keys::THROUGH, reason);
         }
     }
-    if servers.all_ports && !table.has(&keys::PORT) && !LOCAL.contains(&name) && name != "ping" {
-        let expected = format!("{}, because the service has port 0, all ports", keys::PORT.kind);
+    if let Some(reason) = servers.no_port
+        && !table.has(&keys::PORT)
+        && !LOCAL.contains(&name)
+        && name != "ping"
+    {
+        let expected = format!("{}, because {reason}", keys::PORT.kind);
         table.problem(&keys::PORT, table.offset, Problem::Missing { expected });
     }
     Some(CheckTarget {

@@ -86,6 +86,13 @@ struct Surroundings {
     forwarding: Option<ForwardingMethod>,
 }
 
+impl Surroundings {
+    fn no_port(&self) -> Option<&'static str> {
+        let (_, port) = self.endpoint?;
+        (port == 0).then_some("the service has port 0, all ports")
+    }
+}
+
 fn read_service(table: &TableReader<'_>, progress: &mut Progress) -> Option<VirtualService> {
     progress.services.add(1, table);
     let name = table.text(&service::NAME, service_name);
@@ -99,6 +106,7 @@ fn read_service(table: &TableReader<'_>, progress: &mut Progress) -> Option<Virt
         .value();
     let protocol = table.word(&service::PROTOCOL, Protocol::from_name).valid_or(Protocol::Tcp);
     let scheduler = read_scheduler(table);
+    let always_on = table.boolean(&service::ALWAYS_ON).valid_or(false);
     if let Some((Scheduler::Mh { table_size, .. }, _)) = scheduler {
         progress.maglev_slots.add(table_size, table);
     }
@@ -137,7 +145,7 @@ fn read_service(table: &TableReader<'_>, progress: &mut Progress) -> Option<Virt
 
     let checked = CheckedServers {
         protocol,
-        all_ports: surroundings.endpoint.is_some_and(|(_, port)| port == 0),
+        no_port: surroundings.no_port(),
         forwarding: surroundings.forwarding.into_iter().collect(),
     };
     let health = HealthReader::read(table, &checked);
@@ -169,7 +177,7 @@ fn read_service(table: &TableReader<'_>, progress: &mut Progress) -> Option<Virt
         scheduler,
         real_servers,
         health: health.with_sorry_server(sorry_server),
-        always_on: table.boolean(&service::ALWAYS_ON).valid_or(false).unwrap_or_default(),
+        always_on: always_on?,
     })
 }
 
@@ -303,7 +311,7 @@ fn read_real_server(
     };
     let checked = CheckedServers {
         protocol,
-        all_ports: surroundings.endpoint.is_some_and(|(_, port)| port == 0),
+        no_port: surroundings.no_port(),
         forwarding: forwarding.into_iter().collect(),
     };
     let health = health.real_server(table, forwarding, &checked);

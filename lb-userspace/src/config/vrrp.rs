@@ -92,8 +92,8 @@ fn read_instance(table: &TableReader<'_>, seen: &mut Seen, services: &[VirtualSe
     if let (Some(list), Some(ipv4)) = (&addresses, ipv4) {
         judge_addresses(table, list, ipv4);
     }
-    let router = read_router(table, ipv4);
     let id = table.integer(&instance::ROUTER_ID).value();
+    let router = read_router(table, ipv4, id.map(|(id, _)| id));
     if let (Some(interface), Some((id, offset)), Some(ipv4)) = (&interface, id, ipv4) {
         let identity = (interface.clone(), id, ipv4);
         note_repeated(
@@ -167,7 +167,7 @@ fn read_announce(table: &TableReader<'_>) -> Option<Announce> {
     Some(Announce { repeat: repeat?, delay: delay?, refresh: refresh? })
 }
 
-fn read_router(table: &TableReader<'_>, ipv4: Option<bool>) -> Option<RouterConfig> {
+fn read_router(table: &TableReader<'_>, ipv4: Option<bool>, vrid: Option<u32>) -> Option<RouterConfig> {
     let version = table.integer(&instance::VERSION).valid_or(3);
     let version = version.map(|version| if version == 2 { Version::V2 } else { Version::V3 });
     if version == Some(Version::V2) && ipv4 == Some(false) {
@@ -195,10 +195,9 @@ fn read_router(table: &TableReader<'_>, ipv4: Option<bool>) -> Option<RouterConf
     let start_delay = table.duration(&instance::START_DELAY).valid_or(Duration::ZERO);
     let down_intervals = table.integer(&instance::DOWN_INTERVALS).valid_or(3);
     let answer_lower = table.boolean(&instance::ANSWER_LOWER).valid_or(true);
-    let vrid = table.integer(&instance::ROUTER_ID).value();
     Some(RouterConfig {
         version: version?,
-        vrid: u8::try_from(vrid?.0).ok()?,
+        vrid: u8::try_from(vrid?).ok()?,
         priority: u8::try_from(priority?).ok()?,
         interval: interval?,
         preempt: preempt?,
@@ -330,6 +329,7 @@ fn read_groups(root: &TableReader<'_>, seen: &mut Seen, complete: bool) -> Vec<S
             }
             Ok(text.to_owned())
         });
+        let notify = programs(table);
         let (members, offset) = members.value()?;
         if members.is_empty() {
             let expected = group::MEMBERS.kind.to_string();
@@ -340,7 +340,7 @@ fn read_groups(root: &TableReader<'_>, seen: &mut Seen, complete: bool) -> Vec<S
                 "this instance in a group".to_owned()
             });
         }
-        Some(SyncGroup { name: name?, members, notify: programs(table) })
+        Some(SyncGroup { name: name?, members, notify })
     });
     groups.value().map(|(groups, _)| groups.into_iter().flatten().collect()).unwrap_or_default()
 }

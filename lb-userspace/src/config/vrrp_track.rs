@@ -1,6 +1,7 @@
 //! `[[vrrp.track]]`.
 
 use super::check::{CheckedServers, LOCAL, absolute_path, read_check};
+use super::error::Problem;
 use super::path::quote;
 use super::reader::TableReader;
 use super::schema::Key;
@@ -16,8 +17,11 @@ const LONGEST_PROCESS_NAME: usize = 15;
 pub(super) fn read_track(table: &TableReader<'_>, services: &[VirtualService]) -> Option<Track> {
     const KINDS: [&Key; 5] =
         [&track::INTERFACE, &track::CHECK, &track::PROCESS, &track::FILE, &track::SERVICE];
+    let weight = table.signed(&track::WEIGHT).valid_or(0);
+    let name = super::check::optional(table.text(&track::NAME, super::check::name));
     let given: Vec<&Key> = KINDS.into_iter().filter(|key| table.has(key)).collect();
-    let [key] = given[..] else {
+    let mut kinds: Vec<Option<TrackKind>> = given.iter().map(|key| read_kind(table, key, services)).collect();
+    let [_] = given[..] else {
         let names = KINDS.map(|key| quote(key.name)).join(", ");
         match given.get(1) {
             Some(second) => {
@@ -25,28 +29,29 @@ pub(super) fn read_track(table: &TableReader<'_>, services: &[VirtualService]) -
             }
             None => {
                 let expected = format!("one of {names}");
-                table.problem(KINDS[0], table.offset, super::error::Problem::Missing { expected });
+                table.problem(KINDS[0], table.offset, Problem::Missing { expected });
             }
         }
         return None;
     };
-    let kind = match key.name {
-        "interface" => table
-            .text(key, |text| Ok(TrackKind::Interface(interface_name(text)?.to_owned())))
-            .value()
-            .map(|(kind, _)| kind),
-        "check" => table.table(key, read_tracked_check).value().and_then(|(check, _)| check),
-        "process" => table.text(key, process).value().map(|(kind, _)| kind),
-        "file" => {
-            table.text(key, |text| absolute_path(text).map(TrackKind::File)).value().map(|(kind, _)| kind)
-        }
-        _ => table.text(key, |text| service(text, services)).value().map(|(kind, _)| kind),
-    };
-    let weight = table.signed(&track::WEIGHT).valid_or(0);
-    let name = super::check::optional(table.text(&track::NAME, super::check::name));
-    let kind = kind?;
+    let kind = kinds.pop()??;
     let name = name?.unwrap_or_else(|| describe(&kind));
     Some(Track { name, kind, weight: weight? })
+}
+
+fn read_kind(table: &TableReader<'_>, key: &Key, services: &[VirtualService]) -> Option<TrackKind> {
+    match key.name {
+        "check" => table.table(key, read_tracked_check).value()?.0,
+        name => {
+            let read = table.text(key, |text| match name {
+                "interface" => Ok(TrackKind::Interface(interface_name(text)?.to_owned())),
+                "process" => process(text),
+                "file" => absolute_path(text).map(TrackKind::File),
+                _ => service(text, services),
+            });
+            read.value().map(|(kind, _)| kind)
+        }
+    }
 }
 
 fn describe(kind: &TrackKind) -> String {
@@ -63,13 +68,13 @@ fn describe(kind: &TrackKind) -> String {
 }
 
 fn read_tracked_check(table: &TableReader<'_>) -> Option<TrackKind> {
-    // Port 0 makes every check that connects to a port name one.
-    let servers = CheckedServers { protocol: None, all_ports: true, forwarding: Vec::new() };
+    let nobody = Some("there is no real server whose it could be");
+    let servers = CheckedServers { protocol: None, no_port: nobody, forwarding: Vec::new() };
     let read = read_check(table, &servers)?;
     let Check { kind, target, .. } = &read;
     if target.address.is_none() && !LOCAL.contains(&kind.name()) {
         let expected = format!("{}, because there is no real server whose it could be", check::ADDRESS.kind);
-        table.problem(&check::ADDRESS, table.offset, super::error::Problem::Missing { expected });
+        table.problem(&check::ADDRESS, table.offset, Problem::Missing { expected });
         return None;
     }
     if target.through_datapath {

@@ -128,7 +128,7 @@ pub mod file {
     pub static TABLE: Table = Table {
         header: "",
         doc: "Each table is described below; only `[[interface]]` has to be there.",
-        keys: &[&GLOBAL, &LIMITS, &TIMEOUTS, &INTERFACE, &NOTIFY, &VRRP, &VRRP_GROUP, &SERVICE],
+        keys: &[&GLOBAL, &LIMITS, &TIMEOUTS, &INTERFACE, &NOTIFY, &SERVICE, &VRRP, &VRRP_GROUP],
     };
 }
 
