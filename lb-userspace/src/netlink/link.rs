@@ -10,7 +10,11 @@ use netlink_packet_route::link::{
 
 use super::request;
 
-/// Makes a macvlan device in private mode on top of another interface: a MAC address of its own on the same link.
+/// Makes a macvlan device in bridge mode on top of another interface: a MAC address of its own on the same link.
+///
+/// In private mode the kernel takes multicast frames that come from outside with the device's own MAC address away from the
+/// lower interface (macvlan_handle_frame() in drivers/net/macvlan.c), and those are the advertisements of the router that
+/// takes the address over.
 ///
 /// # Errors
 ///
@@ -23,7 +27,7 @@ pub fn make_macvlan(name: &str, lower: u32, mac: [u8; 6]) -> io::Result<()> {
         LinkAttribute::Link(lower),
         LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::MacVlan),
-            LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Private)])),
+            LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)])),
         ]),
     ];
     request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)

@@ -5,4 +5,6 @@
 mod events;
 mod matrix;
 mod pair;
+mod traffic;
+mod virtual_mac;
 mod witness;

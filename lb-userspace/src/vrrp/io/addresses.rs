@@ -129,6 +129,8 @@ pub(super) fn make_device(instance: &Instance, inventory: &Inventory) {
         (format!("ipv4/conf/{name}/arp_ignore"), "1"),
         (format!("ipv4/conf/{name}/rp_filter"), "0"),
         (format!("ipv4/conf/{}/arp_ignore", lower.name), "1"),
+        // Its own questions must not teach others that the virtual address is at its own MAC address.
+        (format!("ipv4/conf/{}/arp_announce", lower.name), "2"),
         (format!("ipv6/conf/{name}/addr_gen_mode"), "1"),
         (format!("ipv6/conf/{name}/accept_ra"), "0"),
         (format!("ipv6/conf/{name}/router_solicitations"), "0"),
