@@ -148,7 +148,7 @@ impl Advertisement {
         if received.message.len() < end {
             return Err(Reject::Short);
         }
-        if received.message.len() > end {
+        if received.message.len() > end || *count == 0 {
             return Err(Reject::Length);
         }
         let interval = match version {
