@@ -44,6 +44,8 @@ pub struct VirtualRouter {
     /// Interval of the active router (version 3 learns it).
     active_interval: Centiseconds,
     timer: Option<Instant>,
+    /// When the delay of the start is over; none before the start.
+    start: Option<Instant>,
     /// When a backup's timer would run out if there were no skew; none where the skew has no part in it.
     unskewed: Option<Instant>,
     /// Since when a lower priority has been endured.
@@ -67,6 +69,7 @@ impl VirtualRouter {
             config,
             state: State::Initialize,
             timer: None,
+            start: None,
             unskewed: None,
             enduring: None,
             wants_active: false,
@@ -166,14 +169,21 @@ impl VirtualRouter {
 
     /// The start (RFC 9568, 6.4.1, event Startup).
     pub fn handle_startup(&mut self, now: Instant) {
+        if self.state == State::Initialize && self.start.is_none() {
+            self.begin_after_delay(Reason::Startup, now);
+        }
+    }
+
+    fn begin_after_delay(&mut self, reason: Reason, now: Instant) {
+        let start = *self.start.get_or_insert(now + self.config.start_delay);
+        if start <= now {
+            self.begin(reason, now);
+            return;
+        }
+        self.wait_until(start);
         if self.state != State::Initialize {
-            return;
+            self.enter(State::Initialize, reason);
         }
-        if self.config.start_delay > Duration::ZERO && self.timer.is_none() {
-            self.timer = Some(now + self.config.start_delay);
-            return;
-        }
-        self.begin(Reason::Startup, now);
     }
 
     fn begin(&mut self, reason: Reason, now: Instant) {
@@ -198,6 +208,7 @@ impl VirtualRouter {
     pub fn handle_shutdown(&mut self) {
         self.give_up();
         self.timer = None;
+        self.start = None;
         if self.state != State::Initialize {
             self.enter(State::Initialize, Reason::Shutdown);
         }
@@ -213,15 +224,17 @@ impl VirtualRouter {
         self.resigning = false;
     }
 
-    /// Something that the router needs is missing, or back (none).
+    /// Something that the router needs is missing, or back (none). A router that is missing something from the beginning
+    /// starts with its fault.
     pub fn handle_fault(&mut self, missing: Option<Reason>, now: Instant) {
         match (missing, self.state) {
             (Some(reason), State::Active | State::Backup | State::Initialize) => {
                 self.give_up();
                 self.timer = None;
+                self.start.get_or_insert(now + self.config.start_delay);
                 self.enter(State::Fault, reason);
             }
-            (None, State::Fault) => self.begin(Reason::Recovered, now),
+            (None, State::Fault) => self.begin_after_delay(Reason::Recovered, now),
             _ => {}
         }
     }
