@@ -209,6 +209,7 @@ impl VirtualRouter {
         self.give_up();
         self.timer = None;
         self.start = None;
+        self.held = false;
         if self.state != State::Initialize {
             self.enter(State::Initialize, Reason::Shutdown);
         }
@@ -222,6 +223,7 @@ impl VirtualRouter {
         }
         self.wants_active = false;
         self.resigning = false;
+        self.enduring = None;
     }
 
     /// Something that the router needs is missing, or back (none). A router that is missing something from the beginning
