@@ -1,4 +1,6 @@
 //! One virtual router: RFC 9568, 6 (and RFC 3768, 6, which differs in its timers), with what keepalived adds.
+//!
+//! Numbers in parentheses are the steps of 6.4 as RFC 5798 counts them.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -204,7 +206,7 @@ impl VirtualRouter {
         }
     }
 
-    /// The end (event Shutdown, (330) to (350) and (700) to (720)).
+    /// The end (event Shutdown, (345) to (355) and (655) to (670)).
     pub fn handle_shutdown(&mut self) {
         self.give_up();
         self.timer = None;
@@ -316,7 +318,7 @@ impl VirtualRouter {
         Ok(())
     }
 
-    /// RFC 9568, 6.4.2, (420) to (475).
+    /// RFC 9568, 6.4.2, (420) to (480).
     fn heard_in_backup(&mut self, advertisement: &Advertisement, now: Instant) {
         if advertisement.priority == 0 {
             // (425)
@@ -327,19 +329,19 @@ impl VirtualRouter {
         if lower && self.config.preempt && !self.held {
             let since = *self.enduring.get_or_insert(now);
             if now.duration_since(since) >= self.config.preempt_delay {
-                // (460): the timer goes on; at its end the addresses are taken.
+                // (470): the timer goes on; at its end the addresses are taken.
                 return;
             }
         } else {
             self.enduring = None;
         }
-        // (435) to (455)
+        // (445) to (460)
         self.wants_active = false;
         self.learn(advertisement);
         self.wait_for_silence(now);
     }
 
-    /// RFC 9568, 6.4.3, (725) to (775).
+    /// RFC 9568, 6.4.3, (700) to (775).
     fn heard_when_active(
         &mut self,
         advertisement: &Advertisement,
@@ -348,7 +350,7 @@ impl VirtualRouter {
         now: Instant,
     ) {
         if advertisement.priority == 0 {
-            // (730)
+            // (705) to (715)
             if !self.resigning {
                 self.advertise(now);
             }
@@ -368,7 +370,7 @@ impl VirtualRouter {
             }
             return;
         };
-        // (740) to (760)
+        // (740) to (765)
         self.learn(advertisement);
         self.step_back(reason, now);
     }
