@@ -14,6 +14,16 @@ pub enum Version {
     V3,
 }
 
+impl Version {
+    /// The number that stands in messages.
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Self::V2 => 2,
+            Self::V3 => 3,
+        }
+    }
+}
+
 /// Authentication of version 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Authentication {
@@ -78,6 +88,7 @@ pub struct Expected {
 }
 
 const TYPE_ADVERTISEMENT: u8 = 1;
+const HEADER_LENGTH: usize = 8;
 const AUTHENTICATION_LENGTH: usize = 8;
 
 impl Advertisement {
@@ -92,11 +103,7 @@ impl Advertisement {
         destination: IpAddr,
     ) -> Vec<u8> {
         let count = u8::try_from(self.addresses.len()).unwrap_or(u8::MAX);
-        let number = match version {
-            Version::V2 => 2,
-            Version::V3 => 3,
-        };
-        let mut message = vec![number << 4 | TYPE_ADVERTISEMENT, self.vrid, self.priority, count];
+        let mut message = vec![version.number() << 4 | TYPE_ADVERTISEMENT, self.vrid, self.priority, count];
         match version {
             Version::V2 => {
                 let kind = u8::from(authentication != Authentication::None);
@@ -131,34 +138,17 @@ impl Advertisement {
     ///
     /// The first thing that is wrong with it, in the order of [`Reject`].
     pub fn decode(received: &Received<'_>, expected: &Expected) -> Result<Self, Reject> {
-        let [first, vrid, priority, count, interval @ .., _, _] =
-            received.message.first_chunk::<8>().ok_or(Reject::Short)?;
+        let version = expected.version;
+        let header = check_header(received, version, expected.vrid)?;
+        let [_, vrid, priority, count, interval @ .., _, _] = header;
         let multicast = received.destination.is_multicast();
-        // Unicast peers may be behind routers.
-        if received.ttl != TTL && multicast {
-            return Err(Reject::Ttl);
-        }
-        let version = match first >> 4 {
-            2 => Version::V2,
-            3 => Version::V3,
-            _ => return Err(Reject::Version),
-        };
-        if version != expected.version || (version == Version::V2 && received.source.is_ipv6()) {
-            return Err(Reject::Version);
-        }
-        if first & 0x0f != TYPE_ADVERTISEMENT {
-            return Err(Reject::Type);
-        }
-        if *vrid != expected.vrid {
-            return Err(Reject::Vrid);
-        }
-        let width = if received.source.is_ipv4() { 4 } else { 16 };
-        let addresses_end = 8 + usize::from(*count) * width;
-        let end = addresses_end + if version == Version::V2 { AUTHENTICATION_LENGTH } else { 0 };
+        let width = address_width(received.source);
+        let addresses_end = HEADER_LENGTH + usize::from(*count) * width;
+        let end = length(header, version, received.source);
         if received.message.len() < end {
             return Err(Reject::Short);
         }
-        if received.message.len() > end {
+        if received.message.len() > end || *count == 0 {
             return Err(Reject::Length);
         }
         let interval = match version {
@@ -192,9 +182,45 @@ impl Advertisement {
             None if !multicast => return Err(Reject::Destination),
             _ => {}
         }
-        let addresses = received.message[8..addresses_end].chunks_exact(width).filter_map(address).collect();
+        let addresses =
+            received.message[HEADER_LENGTH..addresses_end].chunks_exact(width).filter_map(address).collect();
         Ok(Self { vrid: *vrid, priority: *priority, interval, addresses })
     }
+}
+
+/// The first eight bytes of a message of this version for this virtual router.
+///
+/// All of it costs less than a digest, so that it is looked at before any HMAC.
+pub(super) fn check_header<'a>(
+    received: &Received<'a>,
+    version: Version,
+    vrid: u8,
+) -> Result<&'a [u8; HEADER_LENGTH], Reject> {
+    let header = received.message.first_chunk().ok_or(Reject::Short)?;
+    // Unicast peers may be behind routers.
+    if received.ttl != TTL && received.destination.is_multicast() {
+        return Err(Reject::Ttl);
+    }
+    if header[0] >> 4 != version.number() || (version == Version::V2 && received.source.is_ipv6()) {
+        return Err(Reject::Version);
+    }
+    if header[0] & 0x0f != TYPE_ADVERTISEMENT {
+        return Err(Reject::Type);
+    }
+    if header[1] != vrid {
+        return Err(Reject::Vrid);
+    }
+    Ok(header)
+}
+
+/// The length that a header says its message has, in bytes.
+pub(super) fn length(header: &[u8; HEADER_LENGTH], version: Version, source: IpAddr) -> usize {
+    let authentication = if version == Version::V2 { AUTHENTICATION_LENGTH } else { 0 };
+    HEADER_LENGTH + usize::from(header[3]) * address_width(source) + authentication
+}
+
+fn address_width(source: IpAddr) -> usize {
+    if source.is_ipv4() { 4 } else { 16 }
 }
 
 fn authenticate(kind: u8, data: &[u8], expected: Authentication) -> Result<(), Reject> {
@@ -218,7 +244,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// The Internet checksum (RFC 1071); 0 over a message with a right one in it.
-fn checksum_of(
+pub(super) fn checksum_of(
     version: Version,
     checksum: Checksum,
     source: IpAddr,

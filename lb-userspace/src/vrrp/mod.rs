@@ -5,16 +5,19 @@
 
 mod advertisement;
 pub mod group;
+mod hmac;
 mod interval;
 pub mod io;
 pub mod member;
 mod reject;
 mod router;
 pub mod routers;
+mod stamp;
 mod state;
 pub mod wire;
 
 pub use advertisement::{Advertisement, Authentication, Checksum, Expected, Received, Version};
+pub use hmac::{HmacConfig, HmacKey, HmacMode, Sealer, TRAILER_LENGTH, Verifier};
 pub use interval::Centiseconds;
 pub use reject::Reject;
 pub use router::{RouterConfig, VirtualRouter};

@@ -13,7 +13,8 @@ pub enum Reject {
     Type,
     /// Another virtual router.
     Vrid,
-    /// Longer or shorter than its addresses (and, in version 2, its authentication) make it.
+    /// Longer than its addresses (and, in version 2, its authentication) make it, or without any address (RFC 9568, 5.2.5,
+    /// erratum 8299).
     Length,
     /// Another type of authentication than the configured one.
     AuthenticationType,

@@ -1,4 +1,6 @@
 //! One virtual router: RFC 9568, 6 (and RFC 3768, 6, which differs in its timers), with what keepalived adds.
+//!
+//! Numbers in parentheses are the steps of 6.4 as RFC 5798 counts them.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -44,8 +46,10 @@ pub struct VirtualRouter {
     /// Interval of the active router (version 3 learns it).
     active_interval: Centiseconds,
     timer: Option<Instant>,
-    /// When the active router was last heard.
-    heard: Option<Instant>,
+    /// When the delay of the start is over; none before the start.
+    start: Option<Instant>,
+    /// When a backup's timer would run out if there were no skew; none where the skew has no part in it.
+    unskewed: Option<Instant>,
     /// Since when a lower priority has been endured.
     enduring: Option<Instant>,
     /// Silence has lasted long enough, but the sync group is not ready.
@@ -67,7 +71,8 @@ impl VirtualRouter {
             config,
             state: State::Initialize,
             timer: None,
-            heard: None,
+            start: None,
+            unskewed: None,
             enduring: None,
             wants_active: false,
             held: false,
@@ -126,29 +131,61 @@ impl VirtualRouter {
     /// Skew_Time: the higher the priority, the sooner (RFC 9568, 6.1; version 2: RFC 3768, 6.1, in parts of a second).
     #[must_use]
     pub fn skew(&self) -> Duration {
+        self.skew_of(self.priority)
+    }
+
+    fn skew_of(&self, priority: u8) -> Duration {
         let unit = match self.config.version {
             Version::V2 => Duration::from_secs(1),
             Version::V3 => self.active_interval.duration(),
         };
-        unit * (256 - u32::from(self.priority)) / 256
+        unit * (256 - u32::from(priority)) / 256
     }
 
     /// Active_Down_Interval.
     #[must_use]
     pub fn active_down(&self) -> Duration {
-        self.active_interval.duration() * u32::from(self.config.down_intervals) + self.skew()
+        self.silence() + self.skew()
+    }
+
+    fn silence(&self) -> Duration {
+        self.active_interval.duration() * u32::from(self.config.down_intervals)
+    }
+
+    /// Sets the timer to Active_Down_Interval.
+    fn wait_for_silence(&mut self, now: Instant) {
+        self.wait_for_skew(now + self.silence());
+    }
+
+    /// Sets the timer to an instant that no priority changes.
+    fn wait_until(&mut self, due: Instant) {
+        self.unskewed = None;
+        self.timer = Some(due);
+    }
+
+    /// Sets the timer to Skew_Time after an instant. The skew follows the priority as long as the timer runs.
+    fn wait_for_skew(&mut self, since: Instant) {
+        self.unskewed = Some(since);
+        self.timer = Some(since + self.skew());
     }
 
     /// The start (RFC 9568, 6.4.1, event Startup).
     pub fn handle_startup(&mut self, now: Instant) {
+        if self.state == State::Initialize && self.start.is_none() {
+            self.begin_after_delay(Reason::Startup, now);
+        }
+    }
+
+    fn begin_after_delay(&mut self, reason: Reason, now: Instant) {
+        let start = *self.start.get_or_insert(now + self.config.start_delay);
+        if start <= now {
+            self.begin(reason, now);
+            return;
+        }
+        self.wait_until(start);
         if self.state != State::Initialize {
-            return;
+            self.enter(State::Initialize, reason);
         }
-        if self.config.start_delay > Duration::ZERO && self.timer.is_none() {
-            self.timer = Some(now + self.config.start_delay);
-            return;
-        }
-        self.begin(Reason::Startup, now);
     }
 
     fn begin(&mut self, reason: Reason, now: Instant) {
@@ -160,19 +197,21 @@ impl VirtualRouter {
         }
         // (150) to (170)
         self.enter(State::Backup, reason);
-        self.heard = Some(now);
-        let wait = match (self.priority, self.config.start_active) {
-            (255, _) => Duration::ZERO,
-            (_, true) => self.config.interval.duration() + self.config.interval.duration() / 256,
-            (_, false) => self.active_down(),
-        };
-        self.timer = Some(now + wait);
+        if self.priority == 255 {
+            self.wait_until(now);
+        } else if self.config.start_active {
+            self.wait_until(now + self.config.interval.duration() + self.skew_of(255));
+        } else {
+            self.wait_for_silence(now);
+        }
     }
 
-    /// The end (event Shutdown, (330) to (350) and (700) to (720)).
+    /// The end (event Shutdown, (345) to (355) and (655) to (670)).
     pub fn handle_shutdown(&mut self) {
         self.give_up();
         self.timer = None;
+        self.start = None;
+        self.held = false;
         if self.state != State::Initialize {
             self.enter(State::Initialize, Reason::Shutdown);
         }
@@ -186,17 +225,20 @@ impl VirtualRouter {
         }
         self.wants_active = false;
         self.resigning = false;
+        self.enduring = None;
     }
 
-    /// Something that the router needs is missing, or back (none).
+    /// Something that the router needs is missing, or back (none). A router that is missing something from the beginning
+    /// starts with its fault.
     pub fn handle_fault(&mut self, missing: Option<Reason>, now: Instant) {
         match (missing, self.state) {
             (Some(reason), State::Active | State::Backup | State::Initialize) => {
                 self.give_up();
                 self.timer = None;
+                self.start.get_or_insert(now + self.config.start_delay);
                 self.enter(State::Fault, reason);
             }
-            (None, State::Fault) => self.begin(Reason::Recovered, now),
+            (None, State::Fault) => self.begin_after_delay(Reason::Recovered, now),
             _ => {}
         }
     }
@@ -212,9 +254,9 @@ impl VirtualRouter {
         }
         self.priority = priority;
         if self.state == State::Backup
-            && let Some(heard) = self.heard
+            && let Some(unskewed) = self.unskewed
         {
-            self.timer = Some((heard + self.active_down()).max(now));
+            self.timer = Some((unskewed + self.skew()).max(now));
         }
     }
 
@@ -276,31 +318,30 @@ impl VirtualRouter {
         Ok(())
     }
 
-    /// RFC 9568, 6.4.2, (420) to (475).
+    /// RFC 9568, 6.4.2, (420) to (480).
     fn heard_in_backup(&mut self, advertisement: &Advertisement, now: Instant) {
         if advertisement.priority == 0 {
             // (425)
-            self.timer = Some(now + self.skew());
+            self.wait_for_skew(now);
             return;
         }
         let lower = advertisement.priority < self.priority;
         if lower && self.config.preempt && !self.held {
             let since = *self.enduring.get_or_insert(now);
             if now.duration_since(since) >= self.config.preempt_delay {
-                // (460): the timer goes on; at its end the addresses are taken.
+                // (470): the timer goes on; at its end the addresses are taken.
                 return;
             }
         } else {
             self.enduring = None;
         }
-        // (435) to (455)
+        // (445) to (460)
         self.wants_active = false;
         self.learn(advertisement);
-        self.heard = Some(now);
-        self.timer = Some(now + self.active_down());
+        self.wait_for_silence(now);
     }
 
-    /// RFC 9568, 6.4.3, (725) to (775).
+    /// RFC 9568, 6.4.3, (700) to (775).
     fn heard_when_active(
         &mut self,
         advertisement: &Advertisement,
@@ -309,7 +350,7 @@ impl VirtualRouter {
         now: Instant,
     ) {
         if advertisement.priority == 0 {
-            // (730)
+            // (705) to (715)
             if !self.resigning {
                 self.advertise(now);
             }
@@ -329,7 +370,7 @@ impl VirtualRouter {
             }
             return;
         };
-        // (740) to (760)
+        // (740) to (765)
         self.learn(advertisement);
         self.step_back(reason, now);
     }
@@ -351,7 +392,7 @@ impl VirtualRouter {
             }
             State::Backup if late > self.active_interval.duration() => {
                 // This process slept; messages of a working router may be waiting to be read.
-                self.timer = Some(now + self.active_interval.duration());
+                self.wait_until(now + self.active_interval.duration());
             }
             State::Backup => self.ready(Reason::Silence, now),
             State::Active if late > self.takeover() => {
@@ -379,7 +420,7 @@ impl VirtualRouter {
     fn ready(&mut self, reason: Reason, now: Instant) {
         if self.config.grouped {
             self.wants_active = true;
-            self.timer = Some(now + self.active_down());
+            self.wait_for_silence(now);
         } else {
             self.become_active(reason, now);
         }
@@ -407,7 +448,7 @@ impl VirtualRouter {
 
     fn become_active(&mut self, reason: Reason, now: Instant) {
         self.enduring = None;
-        self.heard = None;
+        self.unskewed = None;
         self.wants_active = false;
         self.held = false;
         self.active_interval = self.config.interval;
@@ -420,9 +461,8 @@ impl VirtualRouter {
     fn step_back(&mut self, reason: Reason, now: Instant) {
         self.actions.push_back(Action::ReleaseAddresses);
         self.resigning = false;
-        self.heard = Some(now);
         self.enduring = None;
-        self.timer = Some(now + self.active_down());
+        self.wait_for_silence(now);
         self.enter(State::Backup, reason);
     }
 
