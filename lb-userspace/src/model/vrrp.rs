@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Check, Program};
-use crate::vrrp::{Authentication, Checksum, RouterConfig};
+use crate::vrrp::{Authentication, Checksum, HmacConfig, RouterConfig};
 
 /// Everything about VRRP.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,6 +45,8 @@ pub struct Instance {
     pub source: Option<IpAddr>,
     /// Authentication of version 2.
     pub authentication: Authentication,
+    /// Authentication by HMAC.
+    pub hmac: Option<HmacConfig>,
     /// What the checksum of version 3 over IPv4 covers in messages sent; received ones may have either.
     pub checksum: Checksum,
     /// Whether the host's stack gets packets to the virtual addresses that no virtual service takes.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Advertisement, Reason, Reject, State, VirtualRouter};
+use super::{Advertisement, Reason, Reject, Sealer, State, Verifier, VirtualRouter};
 use crate::model::{Announce, Instance, TrackKind};
 
 /// Transitions that are kept for listings.
@@ -82,6 +82,7 @@ pub struct Peer {
 pub struct Member {
     pub(super) instance: Arc<Instance>,
     pub(super) router: VirtualRouter,
+    pub(super) hmac: Option<(Sealer, Verifier)>,
     pub(super) tracked: Vec<Tracked>,
     /// Why it cannot run, by its interface and its tracks.
     pub(super) missing: Option<Reason>,
@@ -97,6 +98,7 @@ impl Member {
     pub(super) fn new(instance: Arc<Instance>) -> Self {
         Self {
             router: VirtualRouter::new(instance.router.clone()),
+            hmac: hmac(&instance),
             tracked: vec![Tracked::default(); instance.tracks.len()],
             missing: None,
             announcements: Announcements::default(),
@@ -229,6 +231,12 @@ impl Member {
             }
         }
     }
+}
+
+pub(super) fn hmac(instance: &Instance) -> Option<(Sealer, Verifier)> {
+    let config = instance.hmac.as_ref()?;
+    let (version, vrid) = (instance.router.version, instance.router.vrid);
+    Some((Sealer::new(version, vrid, config.clone()), Verifier::new(version, vrid, config.clone())))
 }
 
 /// When the network is told again whose the addresses are.

@@ -2,6 +2,7 @@
 //!
 //! Sans-IO like the virtual router itself: [`Routers::poll_output`] says what is to be done.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -198,7 +199,15 @@ impl Routers {
             old.tracked.get(place).copied()
         };
         let tracked = instance.tracks.iter().map(|track| known(track).unwrap_or_default()).collect();
-        Member { tracked, instance: Arc::clone(instance), ..old }
+        let hmac = match (old.hmac.take(), &instance.hmac) {
+            (Some((mut sealer, mut verifier)), Some(config)) => {
+                sealer.reconfigure(config.clone());
+                verifier.reconfigure(config.clone());
+                Some((sealer, verifier))
+            }
+            _ => super::member::hmac(instance),
+        };
+        Member { tracked, hmac, instance: Arc::clone(instance), ..old }
     }
 
     /// Stops every instance.
@@ -377,6 +386,14 @@ impl Routers {
             checksum: None,
             peers: path(&member.instance, interface, received).flatten().map(<[IpAddr]>::to_vec),
         };
+        let opened = match &mut member.hmac {
+            Some((_, verifier)) => match verifier.open(received, clock) {
+                Ok(opened) => opened,
+                Err(reject) => return member.rejected(reject),
+            },
+            None => Cow::Borrowed(received.message),
+        };
+        let received = &Received { message: &opened, ..*received };
         let advertisement = match Advertisement::decode(received, &expected) {
             Ok(_) if own == Some(received.source) => return member.rejected(Reject::OwnAddress),
             Ok(advertisement) => advertisement,
@@ -407,6 +424,21 @@ impl Routers {
             return Some(source);
         }
         self.interfaces.get(interface)?.primary(instance.is_ipv4())
+    }
+
+    /// Authenticates a message of an instance, where that is configured.
+    pub fn seal(
+        &mut self,
+        member: usize,
+        message: Vec<u8>,
+        source: IpAddr,
+        destination: IpAddr,
+        clock: SystemTime,
+    ) -> Vec<u8> {
+        match self.members.get_mut(member).and_then(|member| member.hmac.as_mut()) {
+            Some((sealer, _)) => sealer.sign(&message, source, destination, clock),
+            None => message,
+        }
     }
 
     /// Counts what became of an advertisement.

@@ -280,3 +280,116 @@ fn frames_come_in_the_order_that_keeps_the_address_single() {
     );
     assert!(!dump.contains("bad vrrp cksum") && !dump.contains("bad cksum"), "{dump}");
 }
+
+#[test]
+fn an_authenticated_pair_takes_nothing_from_others() {
+    let segment = Segment::new(3, 1).unwrap();
+    let hmac = |secret: char, mode: &str| {
+        let secret: String = std::iter::repeat_n(secret, 32).collect();
+        format!("hmac = {{ mode = \"{mode}\", key = [{{ id = 1, secret = \"{secret}\" }}] }}\n")
+    };
+    let first = Lvx::start(&segment, 1, &lvx(150, &hmac('a', "enforce")));
+    first.wait_state("active");
+    let second = Lvx::start(&segment, 2, &lvx(100, &hmac('a', "enforce")));
+    second.wait_state("backup");
+    // Neither one without authentication nor one with another secret takes the address from them.
+    let stranger = Lvx::start(&segment, 3, &lvx(200, ""));
+    let refused = |lvx: &Lvx<'_>, reason: &str| {
+        lvx.wait("a refusal", |all| all[0].rejects.iter().any(|each| each.name == reason && each.count > 10));
+    };
+    refused(&first, "hmac");
+    refused(&second, "hmac");
+    stranger.reload(&lvx(200, &hmac('b', "enforce")));
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(first.instances().unwrap()[0].state, "active");
+    let backup = &second.instances().unwrap()[0];
+    assert_eq!(backup.state, "backup");
+    assert!(backup.received > 10, "{backup:?}");
+    drop(stranger);
+    assert!(first.daemon.end());
+    second.wait_state("active");
+}
+
+/// Sends advertisements for router 51 from host 3, each with one thing wrong, and asserts that they are counted by their reason
+/// and change nothing.
+#[test]
+fn wrong_messages_are_counted_and_change_nothing() {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let segment = Segment::new(3, 1).unwrap();
+    let first = Lvx::start(&segment, 1, &lvx(150, ""));
+    first.wait_state("active");
+    let second = Lvx::start(&segment, 2, &lvx(100, ""));
+    second.wait_state("backup");
+    let good = {
+        use lb_userspace::vrrp::{Advertisement, Authentication, Centiseconds, Checksum, Version};
+        let advertisement = Advertisement {
+            vrid: 51,
+            priority: 200,
+            interval: Centiseconds::new(10).unwrap(),
+            addresses: vec![VIP4.parse().unwrap()],
+        };
+        let (source, group) = ("192.0.2.3".parse().unwrap(), "224.0.0.18".parse().unwrap());
+        advertisement.encode(Version::V3, Authentication::None, Checksum::PseudoHeader, source, group)
+    };
+    let changed = |place: usize, value: u8| {
+        let mut message = good.clone();
+        message[place] = value;
+        message
+    };
+    let longer = [good.clone(), vec![0; 4]].concat();
+    let cases: [(&str, Vec<u8>, u32); 9] = [
+        ("ttl", good.clone(), 254),
+        ("version", changed(0, 0x41), 255),
+        ("type", changed(0, 0x32), 255),
+        ("short", good[..10].to_vec(), 255),
+        ("short", changed(3, 200), 255),
+        ("length", longer, 255),
+        (
+            "interval",
+            {
+                let mut message = changed(4, 0);
+                message[5] = 0;
+                message
+            },
+            255,
+        ),
+        ("checksum", changed(6, good[6] ^ 1), 255),
+        ("checksum", changed(2, 255), 255),
+    ];
+    let count = |lvx: &Lvx<'_>, reason: &str| {
+        let all = lvx.instances().unwrap();
+        all[0].rejects.iter().find(|each| each.name == reason).unwrap().count
+    };
+    let transitions = |lvx: &Lvx<'_>| lvx.instances().unwrap()[0].history.len();
+    let before = (transitions(&first), transitions(&second));
+    for (reason, message, ttl) in cases {
+        let counted = [count(&first, reason), count(&second, reason)];
+        let sent = segment.host(3).enter(|| {
+            let socket = Socket::new_raw(Domain::IPV4, Type::RAW, Some(Protocol::from(112)))?;
+            socket.set_multicast_ttl_v4(ttl)?;
+            let own: std::net::Ipv4Addr = "192.0.2.3".parse().unwrap();
+            socket.bind(&std::net::SocketAddr::from((own, 0)).into())?;
+            socket.set_multicast_if_v4(&own)?;
+            let group: std::net::SocketAddr = "224.0.0.18:0".parse().unwrap();
+            socket.send_to(&message, &group.into())
+        });
+        sent.unwrap().unwrap();
+        let started = Instant::now();
+        while [count(&first, reason), count(&second, reason)] != [counted[0] + 1, counted[1] + 1] {
+            assert!(started.elapsed() < SOON, "{reason}: not counted\n{}", first.command(&["vrrp"]).unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    assert_eq!((transitions(&first), transitions(&second)), before);
+    assert_eq!(first.instances().unwrap()[0].state, "active");
+    // Two that own the address: a mistake that no protocol can mend. Both say so, and neither gives way.
+    first.reload(&lvx(255, ""));
+    first.wait("its new priority", |all| all[0].priority == 255);
+    second.reload(&lvx(255, ""));
+    for each in [&first, &second] {
+        each.wait("a second owner", |all| {
+            let duplicate = all[0].rejects.iter().find(|reject| reject.name == "duplicate_owner");
+            all[0].state == "active" && duplicate.is_some_and(|reject| reject.count > 10)
+        });
+    }
+}

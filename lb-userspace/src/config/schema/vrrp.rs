@@ -159,6 +159,14 @@ pub mod instance {
         &["auth_pass", "authentication", "auth"],
         "Password of version 2. It is sent in clear: it tells misconfigured routers apart, and protects from nobody.",
     );
+    /// `[vrrp.hmac]`
+    pub static HMAC: Key = Key {
+        name: "hmac",
+        kind: Kind::Table(&super::hmac::TABLE),
+        presence: Presence::Otherwise("advertisements are taken from whoever is on the link"),
+        foreign: &["auth_hmac"],
+        doc: "Authentication of advertisements by HMAC-SHA-256, as keepalived 2.4 has it.",
+    };
     /// `checksum`
     pub static CHECKSUM: Key = Key {
         name: "checksum",
@@ -279,6 +287,7 @@ pub mod instance {
             &PEERS,
             &SOURCE,
             &PASSWORD,
+            &HMAC,
             &CHECKSUM,
             &DOWN_INTERVALS,
             &ANSWER_LOWER,
@@ -295,6 +304,69 @@ pub mod instance {
             &NOTIFY_STOP,
             &NOTIFY,
         ],
+    };
+}
+
+/// `[vrrp.hmac]`
+pub mod hmac {
+    use super::{Key, Kind, Presence, Table};
+
+    /// `mode`
+    pub static MODE: Key = Key {
+        name: "mode",
+        kind: Kind::Word {
+            what: "mode",
+            words: &["receive-only", "permissive", "enforce"],
+            foreign: &[("receive_only", "receive-only")],
+        },
+        presence: Presence::Default("\"enforce\""),
+        foreign: &["auth_hmac_mode"],
+        doc: "`receive-only` sends none and verifies what comes; `permissive` sends them and takes messages without one as well; \
+              `enforce` takes nothing without one. Routers in use go through all three, one router after the other at each step.",
+    };
+    /// `[[vrrp.hmac.key]]`
+    pub static KEY: Key = Key {
+        name: "key",
+        kind: Kind::Tables(&super::hmac_key::TABLE),
+        presence: Presence::Required,
+        foreign: &["keys", "secret"],
+        doc: "Secrets: the first one signs, all of them verify.",
+    };
+    /// The table.
+    pub static TABLE: Table = Table {
+        header: "[vrrp.hmac]",
+        doc: "Authentication of the advertisements of the instance above. The clocks of the routers may differ by three \
+              intervals, and by five seconds at least.",
+        keys: &[&MODE, &KEY],
+    };
+}
+
+/// `[[vrrp.hmac.key]]`
+pub mod hmac_key {
+    use super::{Key, Kind, Presence, Table};
+
+    /// `id`
+    pub static ID: Key = Key {
+        name: "id",
+        kind: Kind::Integer { min: 0, max: 255 },
+        presence: Presence::Required,
+        foreign: &["key_id"],
+        doc: "Number of the secret, the same on every router.",
+    };
+    /// `secret`
+    pub static SECRET: Key = Key {
+        name: "secret",
+        kind: Kind::Text("32 to 64 bytes"),
+        presence: Presence::Required,
+        foreign: &["key", "password"],
+        doc: "The secret. Whoever may read the configuration file can send advertisements.",
+    };
+    /// The table.
+    pub static TABLE: Table = Table {
+        header: "[[vrrp.hmac.key]]",
+        doc: "A secret. To change it, add the new one behind the old one on every router, then exchange the two, then take the \
+              old one out.",
+        keys: &[&ID, &SECRET],
     };
 }
 

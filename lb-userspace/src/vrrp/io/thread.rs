@@ -20,7 +20,7 @@ use super::{Change, Command, Duty, addresses, realtime, status};
 use crate::model::{Instance, Vrrp};
 use crate::netlink::{Inventory, Subscription};
 use crate::vrrp::routers::{Interface, Interfaces, Output, Routers};
-use crate::vrrp::wire::{announcement, multicast, virtual_mac};
+use crate::vrrp::wire::{GROUP_IPV4, GROUP_IPV6, announcement, multicast, virtual_mac};
 use crate::vrrp::{Advertisement, State};
 
 /// Messages of one socket that are taken before timers and other sockets have their turn.
@@ -351,8 +351,9 @@ impl Work {
 
     /// Sends an advertisement on every path of an instance.
     fn send(&mut self, index: usize, priority: u8) {
-        let Some(member) = self.routers.members().get(index) else { return };
-        let instance = member.instance();
+        let Some(instance) = self.routers.members().get(index).map(|member| member.instance().clone()) else {
+            return;
+        };
         let advertisement = Advertisement {
             vrid: instance.router.vrid,
             priority,
@@ -361,43 +362,35 @@ impl Work {
         };
         let main = (&instance.interface, &instance.peers);
         let others = instance.heartbeats.iter().map(|heartbeat| (&heartbeat.interface, &heartbeat.peers));
-        let mut outcomes = Vec::new();
-        for (name, peers) in std::iter::once(main).chain(others) {
-            let Some(source) = self.routers.own_address(index, name) else {
-                outcomes.push(false);
-                continue;
-            };
+        for (interface, peers) in std::iter::once(main).chain(others) {
             let to: Vec<Option<IpAddr>> =
                 if peers.is_empty() { vec![None] } else { peers.iter().copied().map(Some).collect() };
             for peer in to {
-                outcomes.push(self.send_one(instance, &advertisement, name, source, peer).is_ok());
+                let sent = self.send_one(index, &instance, &advertisement, interface, peer);
+                self.routers.note_sent(index, sent.is_ok());
             }
-        }
-        for sent in outcomes {
-            self.routers.note_sent(index, sent);
         }
     }
 
     fn send_one(
-        &self,
+        &mut self,
+        index: usize,
         instance: &Instance,
         advertisement: &Advertisement,
         interface: &str,
-        source: IpAddr,
         peer: Option<IpAddr>,
     ) -> io::Result<()> {
-        let group = if source.is_ipv4() {
-            IpAddr::V4(crate::vrrp::wire::GROUP_IPV4)
-        } else {
-            IpAddr::V6(crate::vrrp::wire::GROUP_IPV6)
-        };
+        let source = self.routers.own_address(index, interface).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let group = if source.is_ipv4() { IpAddr::V4(GROUP_IPV4) } else { IpAddr::V6(GROUP_IPV6) };
+        let destination = peer.unwrap_or(group);
         let message = advertisement.encode(
             instance.router.version,
             instance.authentication,
             instance.checksum,
             source,
-            peer.unwrap_or(group),
+            destination,
         );
+        let message = self.routers.seal(index, message, source, destination, SystemTime::now());
         let key = (interface.to_owned(), source.is_ipv4());
         let socket = self.sockets.get(&key).ok_or(io::ErrorKind::NotConnected)?;
         if instance.virtual_mac && peer.is_none() {
