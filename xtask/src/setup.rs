@@ -28,7 +28,7 @@ struct Program {
 }
 
 /// What the demo and the tests run beside LVX.
-const LAB: [Program; 22] = [
+const LAB: [Program; 21] = [
     Program { name: "ip", packages: &["iproute2"] },
     Program { name: "ethtool", packages: &["ethtool"] },
     Program { name: "nginx", packages: &["nginx-light", "nginx"] },
@@ -41,7 +41,6 @@ const LAB: [Program; 22] = [
     Program { name: "smtpd", packages: &["opensmtpd"] },
     Program { name: "socat", packages: &["socat"] },
     Program { name: "keepalived", packages: &["keepalived"] },
-    Program { name: "arping", packages: &["iputils-arping"] },
     Program { name: "redis-server", packages: &["redis-server"] },
     Program { name: "pg_lsclusters", packages: &["postgresql"] },
     Program { name: "mariadbd", packages: &["mariadb-server"] },
