@@ -20,6 +20,9 @@ const LO: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 const SERVERS: u32 = 4;
+/// IP protocol numbers of what goes to the host without a look at any table.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 /// First client, 198.18.0.0 in host order (RFC 2544).
 const CLIENTS: u32 = 0xc612_0000;
 /// Clients of new connections are others than those of established ones.
@@ -169,6 +172,12 @@ fn cases(datapath: &mut Datapath, sizes: &[u32]) -> Result<Vec<Work>> {
         let stranger = if ipv4 { mapped([203, 0, 113, 1]) } else { v6(0xffff) };
         let template = build(kind, client(kind), stranger, (1024, 80), ACK);
         works.push(work(kind, "none", "", Event::Pass, 1024, template, XDP_PASS, 0..0));
+        if tcp {
+            let mut icmp = work(kind, "none", "", Event::Pass, 1024, template, XDP_PASS, 0..0);
+            (icmp.case.proto, icmp.plan.template[kind.protocol_at()]) =
+                ("icmp", if ipv4 { ICMP } else { ICMPV6 });
+            works.push(icmp);
+        }
     }
     Ok(works)
 }

@@ -28,6 +28,11 @@ impl Kind {
         if self.ipv4 { 34 } else { 54 }
     }
 
+    /// Offset of the IP protocol number.
+    pub(crate) fn protocol_at(self) -> usize {
+        if self.ipv4 { 23 } else { 20 }
+    }
+
     /// IP protocol number.
     pub(crate) fn protocol(self) -> u8 {
         if self.tcp { 6 } else { 17 }
@@ -51,14 +56,14 @@ pub(crate) fn build(
         frame[14] = 0x45;
         frame[16..18].copy_from_slice(&(length as u16).to_be_bytes());
         frame[22] = 64;
-        frame[23] = kind.protocol();
+        frame[kind.protocol_at()] = kind.protocol();
         frame[26..30].copy_from_slice(&source[12..]);
         frame[30..34].copy_from_slice(&destination[12..]);
     } else {
         frame[12..14].copy_from_slice(&[0x86, 0xdd]);
         frame[14] = 0x60;
         frame[18..20].copy_from_slice(&((length - 40) as u16).to_be_bytes());
-        frame[20] = kind.protocol();
+        frame[kind.protocol_at()] = kind.protocol();
         frame[21] = 64;
         frame[22..38].copy_from_slice(&source);
         frame[38..54].copy_from_slice(&destination);

@@ -62,6 +62,26 @@ pub fn fetch_or(cell: &AtomicU64, bits: u64) -> u64 {
     }
 }
 
+/// Clears the bits that `mask` lacks and returns the previous value; only the controller clears bits.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+pub fn fetch_and(cell: &AtomicU64, mask: u64) -> u64 {
+    cell.fetch_and(mask, Ordering::SeqCst)
+}
+
+/// Replaces all bits but those of `kept`, which another thread may change at the same time. Not for packets: nothing
+/// bounds the loop.
+pub fn replace_but(cell: &AtomicU64, kept: u64, value: u64) {
+    let mut old = load(cell);
+    loop {
+        let seen = compare_exchange(cell, old, (old & kept) | (value & !kept));
+        if seen == old {
+            return;
+        }
+        old = seen;
+    }
+}
+
 /// Reads without ordering: the value is used as a whole or checked against another.
 #[inline(always)]
 pub fn load(cell: &AtomicU64) -> u64 {

@@ -32,7 +32,8 @@ impl From<NextHop> for Hop {
     }
 }
 
-/// Forwards a packet of a connection to `slot`, or, if `reverse`, its reply to the client.
+/// Forwards a packet of a connection to `slot`, or, if `reverse`, its reply to the client. Whoever calls has seen that the
+/// slot is not standby; should it be by now, the packet goes out as if it had come a moment before.
 #[inline(always)]
 pub(super) fn forward<F: Frame, T: Tables>(
     frame: &mut F,
@@ -53,7 +54,6 @@ pub(super) fn forward<F: Frame, T: Tables>(
     match method {
         Method::Removed => return drop(tables, DropReason::RemovedRealServer),
         Method::Local => return pass(tables, PassReason::Local),
-        Method::Standby => return pass(tables, PassReason::Standby),
         _ => {}
     }
     if packet.ttl <= 1 {

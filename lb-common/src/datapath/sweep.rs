@@ -110,7 +110,11 @@ pub fn sweep_bucket<T: ConnectionTables>(
             if reverse {
                 tables.remove(position);
             } else {
-                if state == tcp_state::SYN_RECV && !was_answered(tables, server, &entry.key()) {
+                // Where another director has the address by now, the answer went through that one.
+                if state == tcp_state::SYN_RECV
+                    && !server.is_standby()
+                    && !was_answered(tables, server, &entry.key())
+                {
                     tables.unanswered(word.slot());
                 }
                 end(tables, server, &entry.key(), position);

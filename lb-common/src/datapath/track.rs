@@ -10,7 +10,7 @@ use super::{ConnectionTables, Packet, Tables, event, flow_hash};
 use crate::atomic::{compare_exchange, load};
 use crate::layout::{
     ConnectionEntry, ConnectionKey, ConnectionMeta, DropReason, Event, HotWord, Method, PassReason,
-    RealServer, ServiceKey,
+    RealServer, ServiceKey, Stance,
 };
 
 /// What to do with a packet; eight bytes, because a BPF function returns no more.
@@ -65,7 +65,8 @@ fn known<T: Tables>(tables: &T, packet: &Packet, found: Found) -> Option<Step> {
         tables.remove(found.position());
         return None;
     }
-    if method == Method::Standby {
+    // Nothing is learnt from the packet: the director that serves the address follows the connection now.
+    if server.is_standby() {
         return Some(Step::Done(Decision::Pass(PassReason::Standby)));
     }
     let reverse = found.word().has(HotWord::REVERSE);
@@ -165,6 +166,10 @@ fn open<T: Tables>(
     previous: u32,
 ) -> Decision {
     let Some(server) = tables.real_server(slot) else { return Decision::Drop(DropReason::Internal) };
+    // The bits of a service and of its real servers change one after the other, in whichever order.
+    if previous == NOWHERE && server.is_standby() {
+        return Decision::Pass(PassReason::Standby);
+    }
     // A connection that moves is counted twice until its previous entry is gone, never not at all.
     count(tables, slot, state);
     let mut new =
@@ -246,8 +251,9 @@ fn begin<T: Tables>(tables: &T, packet: &Packet) -> Step {
     }
     let Some(id) = id else { return Step::Done(Decision::Pass(PassReason::NoService)) };
     let Some(service) = tables.service(id) else { return Step::Done(Decision::Drop(DropReason::Internal)) };
-    if service.is_standby() {
-        return Step::Done(Decision::Pass(PassReason::Standby));
+    match service.stance() {
+        Stance::Balance => {}
+        Stance::StandBy => return Step::Done(Decision::Pass(PassReason::Standby)),
     }
     if !packet.begins_connection() {
         return Step::Done(Decision::Pass(PassReason::NoConnection));

@@ -15,7 +15,7 @@ pub use connection::{
 };
 pub use counters::{Counter, DropReason, Event, PassReason, Traffic, TrafficCounts};
 pub use real_server::{CHECK_SERVICE, Method, NextHop, RealServer, RealServerFields};
-pub use service::{SchedulerKind, Service, ServiceFields, ServiceKey};
+pub use service::{SchedulerKind, Service, ServiceFields, ServiceKey, Stance};
 
 /// Version of everything in this module; a controller refuses maps of another version.
 pub const LAYOUT_VERSION: u32 = 1;

@@ -3,7 +3,9 @@
 use core::sync::atomic::AtomicU64;
 
 use super::Address;
-use crate::atomic::{compare_exchange, load, store};
+#[cfg(not(target_arch = "bpf"))]
+use crate::atomic::{fetch_and, fetch_or};
+use crate::atomic::{load, replace_but, store};
 
 /// [`RealServerFields::service`] of a slot that serves health checks only: its flows are nobody's connections.
 pub const CHECK_SERVICE: u32 = u32::MAX;
@@ -22,20 +24,16 @@ pub enum Method {
     Nat = 3,
     /// The director itself: hand the packet to its stack.
     Local = 4,
-    /// Another director serves the virtual address at the moment: hand the packet to the stack, keep the entries. It lies
-    /// over any of the others except [`Self::Removed`] and is never written itself ([`RealServer::set_standby`]).
-    Standby = 5,
 }
 
 impl Method {
     #[inline(always)]
-    const fn from_bits(bits: u16) -> Self {
-        match bits {
+    const fn from_byte(byte: u8) -> Self {
+        match byte {
             1 => Self::DirectRouting,
             2 => Self::Tunnel,
             3 => Self::Nat,
             4 => Self::Local,
-            standby if standby & 0xff != 0 => Self::Standby,
             _ => Self::Removed,
         }
     }
@@ -53,12 +51,6 @@ pub struct NextHop {
     /// MTU of the outgoing interface in bytes, from the IP header on.
     pub mtu: u16,
 }
-
-/// Where the method is in word 5, and its bits.
-const METHOD_SHIFT: u32 = 48;
-const METHOD: u64 = 0xff;
-/// The bit of word 5 for standby.
-const STANDBY: u64 = 1 << 56;
 
 /// A real server's fields as the controller writes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +84,10 @@ pub struct RealServer {
 const _: () = assert!(size_of::<RealServer>() == 64);
 
 impl RealServer {
+    /// Bits 32 to 47 of word 5 are the port, 48 to 55 the method. This bit stands right above, so that one comparison
+    /// tells a slot that packets go to from all others.
+    const STANDBY: u64 = 1 << 56;
+
     /// Address of the server.
     #[inline(always)]
     #[must_use]
@@ -129,33 +125,34 @@ impl RealServer {
     #[must_use]
     pub fn method(&self) -> Method {
         let [_, _, _, _, _, word, ..] = &self.words;
-        Method::from_bits((load(word) >> METHOD_SHIFT) as u16)
+        Method::from_byte((load(word) >> 48) as u8)
     }
 
-    /// Whether packets of its connections are forwarded: it is neither removed nor on standby.
+    /// Whether packets go to the server: it was not removed, and no other director serves its virtual address.
     #[inline(always)]
     #[must_use]
     pub fn serves(&self) -> bool {
         let [_, _, _, _, _, word, ..] = &self.words;
-        ((load(word) >> METHOD_SHIFT) as u16).wrapping_sub(1) < Method::Local as u16
+        (load(word) >> 48).wrapping_sub(1) < Method::Local as u64
     }
 
-    /// Says whether another director serves the virtual address at the moment. Whatever else is written meanwhile, this
-    /// stays.
+    /// Whether another director serves the server's virtual address at the moment; never so of a removed server.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_standby(&self) -> bool {
+        let [_, _, _, _, _, word, ..] = &self.words;
+        (load(word) >> 48).wrapping_sub((Self::STANDBY >> 48) + 1) < Method::Local as u64
+    }
+
+    /// Says whether another director serves the server's virtual address at the moment. Any thread may, at any time;
+    /// nothing else of the slot changes, so connections go on when the address comes back.
+    #[cfg(not(target_arch = "bpf"))]
     pub fn set_standby(&self, standby: bool) {
-        self.exchange(|word| if standby { word | STANDBY } else { word & !STANDBY });
-    }
-
-    /// Changes the word that two threads write: the one of VRRP its bit, the controller's the rest.
-    fn exchange(&self, change: impl Fn(u64) -> u64) {
-        let [_, _, _, _, _, cell, ..] = &self.words;
-        let mut word = load(cell);
-        loop {
-            let seen = compare_exchange(cell, word, change(word));
-            if seen == word {
-                return;
-            }
-            word = seen;
+        let [_, _, _, _, _, word, ..] = &self.words;
+        if standby {
+            fetch_or(word, Self::STANDBY);
+        } else {
+            fetch_and(word, !Self::STANDBY);
         }
     }
 
@@ -191,13 +188,16 @@ impl RealServer {
         (load(word) >> 16) as u16
     }
 
-    /// Marks the server as removed; addresses and ports stay, so that its connections can be found and ended.
+    /// Marks the server as removed; addresses and ports stay, so that its connections can be found and ended. Standby
+    /// goes with the server: the slot's next one may have another virtual address.
+    #[cfg(not(target_arch = "bpf"))]
     pub fn retire(&self) {
-        self.exchange(|word| word & !(METHOD << METHOD_SHIFT));
+        let [_, _, _, _, _, word, ..] = &self.words;
+        fetch_and(word, 0xffff_ffff_ffff);
     }
 
-    /// Writes all fields. A slot in use changes only in its next hop; for a moment a packet may leave with the old
-    /// interface and the new address, and is lost as if it had come just before the change.
+    /// Writes all fields; standby stays as it is. A slot in use changes only in its next hop; for a moment a packet may
+    /// leave with the old interface and the new address, and is lost as if it had come just before the change.
     pub fn write(&self, fields: &RealServerFields) {
         let hop = fields.next_hop.unwrap_or(NextHop {
             ifindex: 0,
@@ -207,25 +207,18 @@ impl RealServer {
         });
         let [d0, d1, d2, d3, d4, d5] = hop.destination_mac;
         let [s0, s1, s2, s3, s4, s5] = hop.source_mac;
-        let values = [
-            fields.address.hi,
-            fields.address.lo,
-            fields.source.hi,
-            fields.source.lo,
-            u64::from_ne_bytes([d0, d1, d2, d3, d4, d5, s0, s1]),
-            u64::from(u32::from_ne_bytes([s2, s3, s4, s5]))
-                | (u64::from(fields.port) << 32)
-                | ((fields.method as u64) << METHOD_SHIFT),
-            u64::from(hop.ifindex) | (u64::from(fields.service) << 32),
-            u64::from(hop.mtu) | (u64::from(fields.virtual_port) << 16),
-        ];
-        for (index, (word, value)) in self.words.iter().zip(values).enumerate() {
-            if index == 5 {
-                self.exchange(|before| value | before & STANDBY);
-            } else {
-                store(word, value);
-            }
-        }
+        let [address_hi, address_lo, source_hi, source_lo, head, shared, way, rest] = &self.words;
+        store(address_hi, fields.address.hi);
+        store(address_lo, fields.address.lo);
+        store(source_hi, fields.source.hi);
+        store(source_lo, fields.source.lo);
+        store(head, u64::from_ne_bytes([d0, d1, d2, d3, d4, d5, s0, s1]));
+        store(way, u64::from(hop.ifindex) | (u64::from(fields.service) << 32));
+        store(rest, u64::from(hop.mtu) | (u64::from(fields.virtual_port) << 16));
+        let value = u64::from(u32::from_ne_bytes([s2, s3, s4, s5]))
+            | (u64::from(fields.port) << 32)
+            | ((fields.method as u64) << 48);
+        replace_but(shared, Self::STANDBY, value);
     }
 }
 
@@ -234,6 +227,16 @@ mod tests {
     extern crate std;
 
     use super::*;
+
+    const FIELDS: RealServerFields = RealServerFields {
+        method: Method::DirectRouting,
+        address: Address { hi: 0, lo: 1 },
+        port: 0xffff,
+        source: Address { hi: 0, lo: 2 },
+        virtual_port: 0,
+        service: 1,
+        next_hop: None,
+    };
 
     #[test]
     fn what_is_written_is_read() {
@@ -269,55 +272,72 @@ mod tests {
     }
 
     #[test]
-    fn standby_lies_over_the_method_and_outlives_writes() {
-        let fields = RealServerFields {
-            method: Method::DirectRouting,
-            address: Address { hi: 1, lo: 2 },
-            port: 0,
-            source: Address::default(),
-            virtual_port: 0,
-            service: 1,
-            next_hop: None,
-        };
+    fn an_unused_slot_reads_as_removed() {
+        assert_eq!(RealServer::default().method(), Method::Removed);
+        assert_eq!(RealServer::default().ifindex(), 0);
+    }
+
+    #[test]
+    fn standby_is_a_bit_of_its_own() {
         let server = RealServer::default();
-        server.set_standby(true);
-        assert_eq!((server.method(), server.serves()), (Method::Removed, false), "a free slot stays free");
-        server.write(&fields);
-        assert_eq!((server.method(), server.serves()), (Method::Standby, false));
-        server.set_standby(false);
-        assert_eq!((server.method(), server.serves()), (Method::DirectRouting, true));
-        server.set_standby(true);
-        server.retire();
-        assert_eq!((server.method(), server.serves()), (Method::Removed, false));
+        assert!(!server.serves() && !server.is_standby());
         for method in [Method::DirectRouting, Method::Tunnel, Method::Nat, Method::Local] {
+            server.write(&RealServerFields { method, ..FIELDS });
+            assert!(server.serves() && !server.is_standby());
+            server.set_standby(true);
+            server.set_standby(true);
+            assert!(!server.serves() && server.is_standby());
+            // The sweep and packets of removed servers ask for the method alone.
+            assert_eq!((server.method(), server.port()), (method, 0xffff));
+            server.write(&RealServerFields { method, port: 7, ..FIELDS });
+            assert!(!server.serves(), "a new next hop does not take the address back");
+            assert_eq!((server.method(), server.port()), (method, 7));
             server.set_standby(false);
-            server.write(&RealServerFields { method, ..fields });
-            assert_eq!((server.method(), server.serves()), (method, true));
+            assert!(server.serves() && !server.is_standby());
+            assert_eq!((server.method(), server.port()), (method, 7));
         }
     }
 
     #[test]
-    fn writes_and_standby_by_two_threads_lose_nothing() {
+    fn a_removed_server_is_removed_whatever_standby_says() {
         let server = RealServer::default();
-        let fields = |port| RealServerFields {
-            method: Method::Nat,
-            address: Address { hi: 1, lo: 2 },
-            port,
-            source: Address::default(),
-            virtual_port: 0,
-            service: 1,
-            next_hop: None,
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(|| (0..20_000).for_each(|port| server.write(&fields(port))));
-            scope.spawn(|| (0..20_001).for_each(|turn| server.set_standby(turn % 2 == 0)));
-        });
-        assert_eq!((server.method(), server.port()), (Method::Standby, 19_999));
+        server.set_standby(true);
+        assert_eq!(server.method(), Method::Removed);
+        assert!(!server.serves() && !server.is_standby());
+        server.write(&FIELDS);
+        assert!(!server.serves() && server.is_standby(), "said before the slot was written");
+        server.retire();
+        assert_eq!((server.method(), server.port()), (Method::Removed, 0xffff));
+        assert!(!server.serves() && !server.is_standby());
+        server.set_standby(true);
+        assert_eq!(server.method(), Method::Removed);
+        assert!(!server.serves() && !server.is_standby());
+        server.set_standby(false);
+        server.write(&FIELDS);
+        assert!(server.serves(), "the slot's next server begins without it");
     }
 
     #[test]
-    fn an_unused_slot_reads_as_removed() {
-        assert_eq!(RealServer::default().method(), Method::Removed);
-        assert_eq!(RealServer::default().ifindex(), 0);
+    fn writing_and_standby_at_once_lose_nothing() {
+        let server = RealServer::default();
+        server.write(&FIELDS);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for port in 0..20_000 {
+                    server.write(&RealServerFields { port, ..FIELDS });
+                    assert_eq!((server.port(), server.method()), (port, Method::DirectRouting));
+                }
+            });
+            loop {
+                for standby in [true, false, true] {
+                    server.set_standby(standby);
+                    assert_eq!(server.is_standby(), standby);
+                }
+                if writer.is_finished() {
+                    break;
+                }
+            }
+        });
+        assert!(server.is_standby() && server.port() == 19_999);
     }
 }

@@ -3,7 +3,9 @@
 use core::sync::atomic::AtomicU64;
 
 use super::Address;
-use crate::atomic::{compare_exchange, load, store};
+#[cfg(not(target_arch = "bpf"))]
+use crate::atomic::{fetch_and, fetch_or};
+use crate::atomic::{load, replace_but, store};
 
 /// Key of the service map: virtual address, port and protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +71,15 @@ impl SchedulerKind {
     }
 }
 
+/// What a service's record says of packets that have no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stance {
+    /// They get a real server.
+    Balance,
+    /// They pass: another director serves the virtual address at the moment.
+    StandBy,
+}
+
 /// A service's fields as the controller writes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceFields {
@@ -80,12 +91,9 @@ pub struct ServiceFields {
     pub scheduler: SchedulerKind,
 }
 
-/// The bit of word 1 for standby.
-const STANDBY: u64 = 1 << 8;
-
 /// A service's record, one cache line.
 ///
-/// Words: 0 range of the scheduler table (offset, length), 1 scheduler and standby, 2 cursor of the turn schedulers.
+/// Words: 0 range of the scheduler table (offset, length), 1 scheduler and stance, 2 cursor of the turn schedulers.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Service {
@@ -95,6 +103,9 @@ pub struct Service {
 const _: () = assert!(size_of::<Service>() == 64);
 
 impl Service {
+    /// Bit of word 1; 0 to 7 are the scheduler.
+    const STANDBY: u64 = 1 << 8;
+
     /// Offset and length of the service's range of the scheduler table; one word, so a new table replaces the old
     /// one at once.
     #[inline(always)]
@@ -113,30 +124,23 @@ impl Service {
         SchedulerKind::from_byte(load(scheduler) as u8)
     }
 
-    /// Whether another director serves the virtual address at the moment.
+    /// What becomes of packets without a connection.
     #[inline(always)]
     #[must_use]
-    pub fn is_standby(&self) -> bool {
-        let [_, scheduler, ..] = &self.words;
-        load(scheduler) & STANDBY != 0
+    pub fn stance(&self) -> Stance {
+        let [_, word, ..] = &self.words;
+        if load(word) & Self::STANDBY == 0 { Stance::Balance } else { Stance::StandBy }
     }
 
-    /// Says whether another director serves the virtual address at the moment. Whatever else is written meanwhile, this
-    /// stays.
+    /// Says whether another director serves the virtual address at the moment. Any thread may, at any time; nothing else
+    /// of the record changes. The number's next service inherits it until it is said anew.
+    #[cfg(not(target_arch = "bpf"))]
     pub fn set_standby(&self, standby: bool) {
-        self.exchange(|word| if standby { word | STANDBY } else { word & !STANDBY });
-    }
-
-    /// Changes the word that two threads write: the one of VRRP its bit, the controller's the rest.
-    fn exchange(&self, change: impl Fn(u64) -> u64) {
-        let [_, cell, ..] = &self.words;
-        let mut word = load(cell);
-        loop {
-            let seen = compare_exchange(cell, word, change(word));
-            if seen == word {
-                return;
-            }
-            word = seen;
+        let [_, word, ..] = &self.words;
+        if standby {
+            fetch_or(word, Self::STANDBY);
+        } else {
+            fetch_and(word, !Self::STANDBY);
         }
     }
 
@@ -148,10 +152,67 @@ impl Service {
         cursor
     }
 
-    /// Writes scheduler and range; the range last.
+    /// Writes scheduler and range; the range last. Standby stays as it is.
     pub fn write(&self, fields: &ServiceFields) {
-        let [range, ..] = &self.words;
-        self.exchange(|before| fields.scheduler as u64 | before & STANDBY);
+        let [range, scheduler, ..] = &self.words;
+        replace_but(scheduler, Self::STANDBY, fields.scheduler as u64);
         store(range, u64::from(fields.table_offset) | (u64::from(fields.table_length) << 32));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+
+    const FIELDS: ServiceFields =
+        ServiceFields { table_offset: 4, table_length: 3, scheduler: SchedulerKind::LeastLoad };
+
+    #[test]
+    fn what_is_written_is_read() {
+        let service = Service::default();
+        service.write(&FIELDS);
+        assert_eq!((service.table(), service.scheduler()), ((4, 3), SchedulerKind::LeastLoad));
+        assert_eq!(service.stance(), Stance::Balance);
+    }
+
+    #[test]
+    fn standby_is_a_bit_of_its_own() {
+        let service = Service::default();
+        service.write(&FIELDS);
+        service.set_standby(true);
+        service.set_standby(true);
+        assert_eq!((service.stance(), service.scheduler()), (Stance::StandBy, SchedulerKind::LeastLoad));
+        service.write(&ServiceFields { scheduler: SchedulerKind::Turn, ..FIELDS });
+        assert_eq!((service.stance(), service.scheduler()), (Stance::StandBy, SchedulerKind::Turn));
+        service.set_standby(false);
+        assert_eq!((service.stance(), service.scheduler()), (Stance::Balance, SchedulerKind::Turn));
+        assert_eq!(service.table(), (4, 3));
+    }
+
+    #[test]
+    fn writing_and_standby_at_once_lose_nothing() {
+        let service = Service::default();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for _ in 0..20_000 {
+                    for scheduler in [SchedulerKind::Maglev, SchedulerKind::SourceHash] {
+                        service.write(&ServiceFields { scheduler, ..FIELDS });
+                        assert_eq!(service.scheduler(), scheduler);
+                    }
+                }
+            });
+            loop {
+                for (standby, stance) in [(false, Stance::Balance), (true, Stance::StandBy)] {
+                    service.set_standby(standby);
+                    assert_eq!(service.stance(), stance);
+                }
+                if writer.is_finished() {
+                    break;
+                }
+            }
+        });
+        assert_eq!((service.stance(), service.scheduler()), (Stance::StandBy, SchedulerKind::SourceHash));
     }
 }

@@ -59,6 +59,24 @@ impl MappedTables {
         self.services.get(id)
     }
 
+    /// Says whether another director serves the virtual address of the service with this number at the moment: then its
+    /// packets pass, and nothing is scheduled. Takes effect at once, from any thread; the same said twice is no error,
+    /// nor is a number without a record. A service keeps what was said when it is written anew, and so does its number when
+    /// it is given to another service.
+    pub fn set_service_standby(&self, id: u32, standby: bool) {
+        if let Some(service) = self.services.get(id) {
+            service.set_standby(standby);
+        }
+    }
+
+    /// Says the same of the real server in a slot: packets of its connections pass, in both directions, and the
+    /// connections stay. A slot keeps what was said when it is written anew, and forgets it when its server is removed.
+    pub fn set_server_standby(&self, slot: u32, standby: bool) {
+        if let Some(server) = self.real_servers.get(slot) {
+            server.set_standby(standby);
+        }
+    }
+
     /// Writes a range of the scheduler table; `offset` is even, ranges never overlap a service's current one.
     pub fn write_scheduler_range(&self, offset: u32, slots: &[u32]) {
         for (index, pair) in (offset / 2..).zip(slots.chunks(2)) {

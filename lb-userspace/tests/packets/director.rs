@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use lb_common::atomic;
 use lb_common::datapath::ConnectionTables;
-use lb_common::layout::{Address, BUCKET_WAYS, ConnectionMeta, HotWord, TrafficCounts};
+use lb_common::layout::{Address, BUCKET_WAYS, ConnectionMeta, HotWord, Service, TrafficCounts};
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(crate) trait Director {
     type Tables: ConnectionTables;
 
     fn tables(&self) -> &Self::Tables;
+    /// The record of the service with this number.
+    fn service(&self, id: u32) -> &Service;
     /// Empties every table that packets write, and writes the fixture anew.
     fn reset(&mut self);
     /// Makes these the only interfaces that frames can leave by.

@@ -221,6 +221,10 @@ impl Director for Host {
         &self.tables
     }
 
+    fn service(&self, id: u32) -> &Service {
+        self.tables.service(id).expect("a service")
+    }
+
     fn reset(&mut self) {
         self.tables = HostTables::new(&self.sizes, &self.fixture);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aya::programs::{TestRun, TestRunOptions};
 use lb_common::atomic;
 use lb_common::datapath::ConnectionTables;
-use lb_common::layout::{BUCKET_WAYS, Geometry, TrafficCounts};
+use lb_common::layout::{BUCKET_WAYS, Geometry, Service, TrafficCounts};
 use lb_userspace::datapath::{Datapath, MappedTables, Sizes};
 
 use super::director::{Action, Director};
@@ -104,6 +104,10 @@ impl Director for Kernel {
         &self.tables
     }
 
+    fn service(&self, id: u32) -> &Service {
+        self.tables.service(id).expect("a service")
+    }
+
     fn reset(&mut self) {
         let tables = &self.tables;
         let sizes = tables.sizes();
@@ -120,11 +124,14 @@ impl Director for Kernel {
             tables.clear_traffic(slot);
         }
         for (slot, fields) in &self.fixture.servers {
-            tables.real_server(*slot).expect("a slot").write(fields);
+            let server = tables.real_server(*slot).expect("a slot");
+            server.write(fields);
+            server.set_standby(false);
         }
         for service in &self.fixture.services {
             let record = tables.service(service.id).expect("a service");
             record.write(&service.fields);
+            record.set_standby(false);
             atomic::store(record.cursor(), 0);
         }
     }

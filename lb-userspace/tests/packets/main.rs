@@ -15,6 +15,7 @@ mod rows_forward;
 mod rows_nat;
 mod rows_parse;
 mod rows_scheduler;
+mod rows_standby;
 mod rows_tunnel;
 mod sequences;
 
@@ -33,6 +34,7 @@ fn rows() -> Vec<Row> {
         rows_nat::rows(),
         rows_connection::rows(),
         rows_scheduler::rows(),
+        rows_standby::rows(),
     ]
     .concat();
     let mut names = BTreeSet::new();

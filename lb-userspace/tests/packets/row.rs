@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lb_common::datapath::{ConnectionTables, SweepOutcome, TimeoutTable, sweep_bucket, tcp_state};
-use lb_common::layout::{Counter, DropReason, Event, Geometry, PassReason};
+use lb_common::layout::{Counter, DropReason, Event, Geometry, PassReason, RealServer};
 
 use super::director::{Action, Connection, Director, Tally};
 use super::fixture::{EAST, INGRESS, Kind, Purpose, SIZES};
@@ -19,6 +19,10 @@ pub(crate) enum Step {
     Sweep(u64),
     /// A real server is removed.
     Retire(u32),
+    /// Another director begins to serve the address of a service, by number, or no longer does.
+    StandbyService(u32, bool),
+    /// The same of a real server, by slot.
+    StandbyServer(u32, bool),
 }
 
 /// What must become of the frame.
@@ -199,7 +203,9 @@ impl Row {
             match step {
                 Step::Frame(ingress, frame) => drop(director.run(*ingress, HEADROOM, frame)),
                 Step::Sweep(seconds) => sweep(director, *seconds),
-                Step::Retire(slot) => director.tables().real_server(*slot).expect("a slot").retire(),
+                Step::Retire(slot) => server(director, *slot).retire(),
+                Step::StandbyService(id, standby) => director.service(*id).set_standby(*standby),
+                Step::StandbyServer(slot, standby) => server(director, *slot).set_standby(*standby),
             }
         }
         let before = Tally::read(director, SIZES.real_servers);
@@ -307,6 +313,10 @@ pub(crate) fn loads_of(connections: &[Connection]) -> BTreeMap<u32, (u32, u32)> 
 /// Timeouts of rows: IPVS's defaults.
 pub(crate) fn timeouts() -> TimeoutTable {
     TimeoutTable::new(900, 120, 300)
+}
+
+fn server(director: &impl Director, slot: u32) -> &RealServer {
+    director.tables().real_server(slot).expect("a slot")
 }
 
 fn sweep(director: &impl Director, seconds: u64) {

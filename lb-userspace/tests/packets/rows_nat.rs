@@ -25,18 +25,18 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 /// A request as it leaves for the real server.
-fn translated(kind: Kind, purpose: Purpose, request: &Packet) -> Packet {
+pub(super) fn translated(kind: Kind, purpose: Purpose, request: &Packet) -> Packet {
     let mac = server_mac(kind.slot(purpose));
     request.clone().routed(own_mac(INGRESS), mac).to(kind.server(purpose))
 }
 
 /// The real server's answer to a client's packet, as it reaches the director.
-fn reply(kind: Kind, purpose: Purpose, request: &Packet, flags: u8) -> Packet {
+pub(super) fn reply(kind: Kind, purpose: Purpose, request: &Packet, flags: u8) -> Packet {
     Packet::new(kind.transport(flags), kind.server(purpose), request.from)
 }
 
 /// The answer as it leaves for the client through an interface.
-fn untranslated(kind: Kind, purpose: Purpose, reply: &Packet, ifindex: u32) -> Packet {
+pub(super) fn untranslated(kind: Kind, purpose: Purpose, reply: &Packet, ifindex: u32) -> Packet {
     reply.clone().from(kind.service(purpose)).routed(own_mac(ifindex), gateway_mac(ifindex))
 }
 

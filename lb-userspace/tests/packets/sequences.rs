@@ -1,6 +1,6 @@
 //! What holds for any sequence of packets of many flows, while time goes on and real servers go, on the host.
 
-use lb_common::datapath::{SweepOutcome, sweep_bucket};
+use lb_common::datapath::{ConnectionTables, SweepOutcome, sweep_bucket};
 use lb_common::layout::{Counter, Event, Geometry};
 use lb_userspace::datapath::Sizes;
 use proptest::collection::vec;
@@ -25,6 +25,8 @@ enum Act {
     Reply(usize, u8),
     /// Time passes, in tenths of a second, and the table is swept.
     Wait(u32),
+    /// Another director takes every address, or gives it back.
+    Standby(bool),
     /// A real server of a scheduled service is removed.
     Remove(Kind, Scheduler, usize),
 }
@@ -40,6 +42,7 @@ fn act() -> impl Strategy<Value = Act> {
         12 => (0..FLOWS, flags()).prop_map(|(flow, flags)| Act::Request(flow, flags)),
         5 => (0..FLOWS, flags()).prop_map(|(flow, flags)| Act::Reply(flow, flags)),
         2 => prop_oneof![3 => 0u32..30, 1 => 30u32..2_000].prop_map(Act::Wait),
+        1 => select(vec![true, false, false]).prop_map(Act::Standby),
     ]
 }
 
@@ -85,13 +88,14 @@ struct World {
     sizes: Sizes,
     flows: Vec<Flow>,
     removed: Vec<u32>,
+    standby: bool,
 }
 
 impl World {
     fn new(sizes: Sizes) -> Self {
         let mut host = Host::new(sizes, Fixture::standard());
         host.attach(&[INGRESS, EAST]);
-        Self { host, sizes, flows: vec![Flow::default(); FLOWS], removed: Vec::new() }
+        Self { host, sizes, flows: vec![Flow::default(); FLOWS], removed: Vec::new(), standby: false }
     }
 
     fn sweep(&self) -> SweepOutcome {
@@ -112,6 +116,7 @@ impl World {
     fn act(&mut self, act: &Act, lasting: bool) -> Result<(), TestCaseError> {
         match act {
             Act::Wait(tenths) => self.wait(*tenths),
+            Act::Standby(standby) => self.set_standby(*standby),
             Act::Remove(kind, scheduler, index) => self.remove(*kind, *scheduler, *index),
             Act::Request(flow, flags) => {
                 let (action, output) = self.host.run(INGRESS, HEADROOM, &request(*flow, *flags).bytes());
@@ -127,14 +132,21 @@ impl World {
         Ok(())
     }
 
+    fn set_standby(&mut self, standby: bool) {
+        let tables = self.host.tables();
+        for number in 0..self.sizes.real_servers {
+            self.host.service(number).set_standby(standby);
+            tables.real_server(number).expect("a slot").set_standby(standby);
+        }
+        self.standby = standby;
+    }
+
     /// As the controller does it: out of the table first, then the slot.
     fn remove(&mut self, kind: Kind, scheduler: Scheduler, index: usize) {
         let slot = kind.slots(scheduler)[index];
         if !self.removed.contains(&slot) {
             self.host.tables.take_out(kind.slots(scheduler)[0], slot);
-            lb_common::datapath::ConnectionTables::real_server(&self.host.tables, slot)
-                .expect("a slot")
-                .retire();
+            self.host.tables.real_server(slot).expect("a slot").retire();
             self.removed.push(slot);
         }
     }
@@ -150,6 +162,7 @@ impl World {
     ) -> Result<(), TestCaseError> {
         let now = self.host.tables.now.get();
         let (kind, ..) = target(flow);
+        prop_assert!(!self.standby || action == Action::Pass, "flow {} of another director", flow);
         let record = &mut self.flows[flow];
         if from_client && action == Action::Transmit {
             let slot = (0..SIZES.real_servers).find(|slot| output[..6] == server_mac(*slot));
