@@ -446,6 +446,15 @@ impl VirtualRouter {
         self.wants_active = false;
     }
 
+    /// Has a backup wait two intervals more than its priority says.
+    pub(super) fn linger(&mut self) {
+        if self.state == State::Backup
+            && let Some(unskewed) = self.unskewed
+        {
+            self.wait_for_skew(unskewed + self.active_interval.duration() * 2);
+        }
+    }
+
     fn advertise(&mut self, now: Instant) {
         self.actions.push_back(Action::Advertise(self.priority));
         self.timer = Some(now + self.config.interval.duration());
