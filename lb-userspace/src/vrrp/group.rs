@@ -15,6 +15,10 @@ pub fn states(members: &[&mut VirtualRouter]) -> Vec<State> {
 /// - A member that stepped back from being active takes the others with it.
 /// - When all of them have waited long enough, all of them take over.
 ///
+/// Two hosts may each win on one network and lose on the other, and then both step back; where their skews are the same
+/// they would do so for ever. The network with the lowest number decides: who lost there waits two intervals longer, so
+/// that the other host is active before, and is heard.
+///
 /// `missing` says for each member what it lacks itself; `before` is what [`states`] said.
 pub fn settle(
     members: &mut [&mut VirtualRouter],
@@ -31,13 +35,18 @@ pub fn settle(
     for member in members.iter_mut() {
         member.handle_fault(None, now);
     }
-    let stepped_back = members
+    let stepped_back: Vec<bool> = members
         .iter()
         .zip(before)
-        .any(|(member, before)| *before == State::Active && member.state() == State::Backup);
-    if stepped_back {
+        .map(|(member, before)| *before == State::Active && member.state() == State::Backup)
+        .collect();
+    if stepped_back.contains(&true) {
+        let lost_first = first(members).is_some_and(|first| stepped_back[first]);
         for member in members.iter_mut() {
             member.follow_back(now);
+            if lost_first {
+                member.linger();
+            }
         }
         return;
     }
@@ -47,4 +56,9 @@ pub fn settle(
             member.lead(Reason::Group, now);
         }
     }
+}
+
+/// The member with the lowest number, which is the same on every host.
+fn first(members: &[&mut VirtualRouter]) -> Option<usize> {
+    (0..members.len()).min_by_key(|index| members[*index].config().vrid)
 }

@@ -326,19 +326,24 @@ impl VirtualRouter {
             return;
         }
         let lower = advertisement.priority < self.priority;
+        let mut earliest = None;
         if lower && self.config.preempt && !self.held {
             let since = *self.enduring.get_or_insert(now);
             if now.duration_since(since) >= self.config.preempt_delay {
                 // (470): the timer goes on; at its end the addresses are taken.
                 return;
             }
+            // Where two are active because they do not hear each other, the short interval of the lower one must not
+            // have the higher one preempted once the delay is over.
+            earliest = self.unskewed;
         } else {
             self.enduring = None;
         }
         // (445) to (460)
         self.wants_active = false;
         self.learn(advertisement);
-        self.wait_for_silence(now);
+        let silent = now + self.silence();
+        self.wait_for_skew(earliest.map_or(silent, |earliest| earliest.max(silent)));
     }
 
     /// RFC 9568, 6.4.3, (700) to (775).
@@ -439,6 +444,15 @@ impl VirtualRouter {
             self.step_back(Reason::Group, now);
         }
         self.wants_active = false;
+    }
+
+    /// Has a backup wait two intervals more than its priority says.
+    pub(super) fn linger(&mut self) {
+        if self.state == State::Backup
+            && let Some(unskewed) = self.unskewed
+        {
+            self.wait_for_skew(unskewed + self.active_interval.duration() * 2);
+        }
     }
 
     fn advertise(&mut self, now: Instant) {
