@@ -256,3 +256,36 @@ fn a_hundred_thousand_errors_in_one_line_are_told() {
 fn a_byte_order_mark_is_no_error() {
     assert_eq!(examine("\u{feff}[[interface]]\nname = \"eth0\"\n").model.interfaces.len(), 1);
 }
+
+#[test]
+fn a_virtual_router_as_it_is_written() {
+    let Examined { model, warnings } = examine(
+        "[[interface]]\nname = \"eth0\"\n\
+         [[service]]\nname = \"web\"\naddress = \"192.0.2.100:80\"\n[[service.real_server]]\naddress = \"10.0.0.1\"\n\
+         [[service]]\nname = \"lost\"\naddress = \"192.0.2.7:80\"\n[[service.real_server]]\naddress = \"10.0.0.1\"\n\
+         [[service]]\nname = \"ecmp\"\naddress = \"192.0.2.8:80\"\nalways_on = true\n[[service.real_server]]\naddress = \"10.0.0.1\"\n\
+         [[vrrp]]\nname = \"out\"\ninterface = \"eth0\"\nrouter_id = 51\npriority = 150\ninterval = \"250ms\"\n\
+         address = [\"192.0.2.100/24\", \"198.51.100.1@eth1\"]\nexcluded_address = [\"2001:db8::1/64\"]\n\
+         hmac = { key = [{ id = 7, secret = \"01234567890123456789012345678901\" }] }\n\
+         [[vrrp.track]]\nservice = \"web\"\nweight = -60\n\
+         [[vrrp.heartbeat]]\ninterface = \"eth2\"\n\
+         [[vrrp]]\nname = \"in\"\ninterface = \"eth1\"\nrouter_id = 51\nversion = 2\npassword = \"pass\"\naddress = [\"10.0.0.254\"]\n\
+         [[vrrp_group]]\nname = \"both\"\nmembers = [\"out\", \"in\"]\nnotify = [\"/usr/local/bin/alarm\"]\n",
+    );
+    let [out, inside] = &model.vrrp.instances[..] else { panic!("{:?}", model.vrrp) };
+    assert_eq!((out.router.vrid, out.router.priority, out.router.interval.get()), (51, 150, 25));
+    assert!(out.router.grouped && inside.router.grouped);
+    let addresses: Vec<String> = out.all_addresses().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["192.0.2.100/24", "198.51.100.1/32@eth1", "2001:db8::1/64"]);
+    assert_eq!((out.tracks[0].name.as_str(), out.tracks[0].weight), ("service web", -60));
+    assert_eq!(out.heartbeats[0].interface, "eth2");
+    assert_eq!(out.hmac.as_ref().map(|hmac| hmac.key.id()), Some(7));
+    assert_eq!(inside.authentication, lb_userspace::vrrp::Authentication::Password(*b"pass\0\0\0\0"));
+    assert_eq!(model.vrrp.groups[0].members, ["out", "in"]);
+    assert_eq!(model.vrrp.carrier("2001:db8::1".parse().unwrap()).unwrap().name, "out");
+    // The secret is in no text that a log could get.
+    assert!(!format!("{model:?}").contains("0123456789"));
+    let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].contains("service lost: no [[vrrp]] instance carries 192.0.2.7"), "{texts:?}");
+}

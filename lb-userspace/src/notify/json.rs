@@ -158,6 +158,30 @@ mod tests {
     }
 
     #[test]
+    fn events_of_virtual_routers_have_the_documented_fields() {
+        use super::super::event::{Change, Event, VrrpChange};
+        let event = Event {
+            time: std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_800_000_000_123),
+            change: Change::Vrrp(VrrpChange {
+                name: "VI_1".into(),
+                group: false,
+                state: crate::vrrp::State::Fault,
+                priority: 100,
+                reason: Some("interface eth0 is down".to_owned()),
+            }),
+        };
+        assert_eq!(
+            parsed(&event.json("lb1")),
+            json!({
+                "version": 1, "router": "lb1", "time": "2027-01-15T08:00:00.123Z",
+                "event": "vrrp_fault", "state": "fault",
+                "vrrp": {"name": "VI_1", "group": false, "priority": 100},
+                "reason": "interface eth0 is down",
+            })
+        );
+    }
+
+    #[test]
     fn service_events_have_the_documented_fields() {
         assert_eq!(
             parsed(&service(State::Up).json("lb1")),

@@ -120,6 +120,25 @@ mod tests {
     }
 
     #[test]
+    fn a_virtual_router_has_the_subject_of_keepalived() {
+        use super::super::event::{Change, VrrpChange};
+        let change = VrrpChange {
+            name: "VI_1".into(),
+            group: false,
+            state: crate::vrrp::State::Active,
+            priority: 150,
+            reason: Some("no advertisement of an active router".to_owned()),
+        };
+        let found = text(&[Event::now(Change::Vrrp(change))], 0);
+        assert_eq!(found.subject, "[lb1] VRRP Instance VI_1 - Entering MASTER state");
+        assert!(
+            found.body.ends_with("(priority 150): no advertisement of an active router\n"),
+            "{}",
+            found.body
+        );
+    }
+
+    #[test]
     fn one_change_has_the_subject_of_keepalived() {
         let found = text(&[real_server(State::Down)], 0);
         assert_eq!(
