@@ -250,7 +250,10 @@ fn messages_find_their_instance_by_number_interface_and_way() {
 fn a_rival_is_seen_while_it_is_there() {
     let mut world = World::new(&instance("a", "eth0", 1, ""));
     world.pass(FOUR_SECONDS);
-    world.hear("eth0", 1, 100, "10.0.0.9", "224.0.0.18");
+    let rivals =
+        |outputs: &[Output]| outputs.iter().filter(|output| matches!(output, Output::Rival { .. })).count();
+    assert_eq!(rivals(&world.hear("eth0", 1, 100, "10.0.0.9", "224.0.0.18")), 1);
+    assert_eq!(rivals(&world.hear("eth0", 1, 100, "10.0.0.9", "224.0.0.18")), 0, "told once");
     assert!(world.routers.members()[0].has_rival(world.now));
     assert_eq!(world.states(), [State::Active]);
     world.pass(FOUR_SECONDS);

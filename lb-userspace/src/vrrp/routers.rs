@@ -63,6 +63,15 @@ pub enum Output {
         /// Its priority.
         priority: u8,
     },
+    /// Another router is active at the same time; told once, until it is over.
+    Rival {
+        /// Instance.
+        member: usize,
+        /// The other one's address.
+        source: IpAddr,
+        /// Its priority.
+        priority: u8,
+    },
     /// All members of a sync group are in this state now.
     GroupEntered {
         /// Name of the group.
@@ -134,7 +143,7 @@ impl Routers {
     }
 
     /// The instance that goes on under another configuration: the same number on the same interface, in the same version.
-    fn same(old: &Instance, new: &Instance) -> bool {
+    pub(super) fn same(old: &Instance, new: &Instance) -> bool {
         let identity = |instance: &Instance| {
             (instance.interface.clone(), instance.router.vrid, instance.router.version, instance.is_ipv4())
         };
@@ -405,7 +414,14 @@ impl Routers {
         });
         let member = &mut self.members[index];
         match heard {
-            Ok(()) => member.heard(&advertisement, received.source, interface, now),
+            Ok(()) => {
+                let known = member.has_rival(now);
+                member.heard(&advertisement, received.source, interface, now);
+                if !known && member.has_rival(now) {
+                    let (source, priority) = (received.source, advertisement.priority);
+                    self.outputs.push_back(Output::Rival { member: index, source, priority });
+                }
+            }
             Err(reject) => member.rejected(reject),
         }
     }

@@ -113,6 +113,13 @@ fn a_reload_changes_an_active_router_in_place() {
     // An address that somebody takes away comes back.
     segment.ip(1, "address del 192.0.2.102/24 dev eth0").unwrap();
     wait_owner(&segment, &[1], "192.0.2.102", 1, &|| lvx.log());
+    // Another name is the same router.
+    lvx.reload(
+        &text("\"192.0.2.100/24\", \"192.0.2.102/24\"", "").replace("name = \"web\"", "name = \"other\""),
+    );
+    let renamed = lvx.wait("the other name", |all| all[0].name == "other");
+    assert_eq!((renamed[0].state.as_str(), renamed[0].history.len()), ("active", before[0].history.len()));
+    assert!(crate::pair::has(&segment, 1, "192.0.2.100") && crate::pair::has(&segment, 1, "192.0.2.102"));
     // Without the instance the addresses go, and a wrong configuration changes nothing.
     lvx.reload("[[vrrp]]\nname = \"web\"\n");
     until("a refusal", || lvx.log().contains("reload refused"));

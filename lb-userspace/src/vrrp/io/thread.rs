@@ -166,10 +166,11 @@ impl Work {
         self.update_inventory();
         self.open_sockets();
         self.routers.handle_interfaces(self.interfaces(), now, clock);
-        let known: BTreeSet<String> = before.instances.iter().map(|instance| instance.name.clone()).collect();
-        for instance in self.vrrp.instances.iter().filter(|instance| !known.contains(&instance.name)) {
-            // A daemon that was killed has left them.
-            addresses::release(instance, instance.all_addresses(), &self.inventory, &mut self.guard);
+        for instance in &self.vrrp.instances {
+            if !before.instances.iter().any(|old| Routers::same(old, instance)) {
+                // A daemon that was killed has left them.
+                addresses::release(instance, instance.all_addresses(), &self.inventory, &mut self.guard);
+            }
         }
         self.routers.start(&self.vrrp, now, clock);
         self.keep_addresses();
@@ -178,12 +179,7 @@ impl Work {
 
     /// Removes what an instance of the configuration before has and its successor has not.
     fn clean_up_after(&mut self, instance: &Instance) {
-        let successor = self.vrrp.instances.iter().find(|new| {
-            new.interface == instance.interface
-                && new.router.vrid == instance.router.vrid
-                && new.is_ipv4() == instance.is_ipv4()
-                && new.virtual_mac == instance.virtual_mac
-        });
+        let successor = self.vrrp.instances.iter().find(|new| Routers::same(instance, new));
         let kept = |address: &&crate::model::VirtualAddress| {
             successor.is_some_and(|new| new.all_addresses().any(|kept| kept == *address))
         };
@@ -334,6 +330,10 @@ impl Work {
                     // The daemon is ending when nobody listens.
                     let _ = self.changes.send(change);
                 }
+                Output::Rival { member, source, priority } => self.with_instance(member, |_, instance| {
+                    let instance = &instance.name;
+                    error!(instance, %source, priority, "another router is active at the same time");
+                }),
                 Output::GroupEntered { group, to } => {
                     let change =
                         Change { name: group, group: true, state: to, before: to, reason: None, priority: 0 };
