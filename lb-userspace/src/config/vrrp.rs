@@ -287,7 +287,7 @@ fn read_hmac_key(table: &TableReader<'_>, seen: &mut HashMap<u32, usize>) -> Opt
             "a secret with this number".to_owned()
         });
     }
-    let (secret, offset) = table.text(&hmac_key::SECRET, |text| Ok(text)).value()?;
+    let (secret, offset) = table.text(&hmac_key::SECRET, Ok).value()?;
     let id = id.and_then(|(id, _)| u8::try_from(id).ok())?;
     let key = HmacKey::new(id, secret.as_bytes());
     if key.is_none() {
