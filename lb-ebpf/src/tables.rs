@@ -9,6 +9,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_common::{
+    atomic,
     datapath::{self, ConnectionTables, Found, NewEntry, Route, SchedulerTables, Tables},
     layout::{
         Address, Bucket, ConnectionEntry, Counter, Geometry, NextHop, RealServer, Service, ServiceKey,
@@ -27,6 +28,10 @@ static EMBRYONIC_MASK: u32 = 0;
 static HASH_SEED: u64 = 0;
 #[unsafe(no_mangle)]
 static REAL_SERVER_LIMIT: u32 = 0;
+
+/// Not zero while some address refuses what its services do not take; the controller changes it while the program runs.
+#[unsafe(no_mangle)]
+static REFUSES_SOME: AtomicU64 = AtomicU64::new(0);
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -185,6 +190,11 @@ impl Tables for MapTables<'_> {
     fn find_service(&self, key: &ServiceKey) -> Option<u32> {
         // SAFETY: the value is one aligned u32, copied at once; the controller replaces values as a whole.
         unsafe { maps::SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn refuses_some(&self) -> bool {
+        atomic::load(&REFUSES_SOME) != 0
     }
 
     #[inline(always)]

@@ -19,6 +19,7 @@ mod tables;
 pub mod tcp_state;
 mod track;
 mod tunnel;
+mod unbalanced;
 mod verdict;
 
 pub use connection::{Found, NewEntry, find, flow_key_of_reply, insert, remove};
@@ -41,7 +42,7 @@ use track::{Decision, track};
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     let packet = match parse(frame) {
         Ok(packet) => packet,
-        Err(reason) => return verdict::pass(tables, reason),
+        Err(reason) => return unbalanced::left(frame, tables, reason),
     };
     let hash = flow_hash(&packet.key, tables.geometry().seed);
     let word = connection::established(tables, hash);

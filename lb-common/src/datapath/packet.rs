@@ -27,6 +27,7 @@ const DESTINATION_OPTIONS: u8 = 60;
 pub(super) const TCP: u8 = 6;
 /// UDP, IP protocol 17.
 pub(super) const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
@@ -84,6 +85,16 @@ impl Packet {
 /// The reason why the packet is none of the balancer's business and goes to the host.
 #[inline(always)]
 pub fn parse<F: Frame>(frame: &F) -> Result<Packet, PassReason> {
+    match network(frame)? {
+        (ETHERTYPE_IPV4, network) => ipv4(frame, network),
+        (ETHERTYPE_IPV6, network) => ipv6(frame, network),
+        _ => Err(PassReason::NotIp),
+    }
+}
+
+/// Ethertype and offset of what is behind the Ethernet header and its tags.
+#[inline(always)]
+fn network<F: Frame>(frame: &F) -> Result<(u16, usize), PassReason> {
     let mut network = ETHERNET;
     let mut ethertype = frame.load::<u16>(12).ok_or(PassReason::Malformed)?;
     for _ in 0..MAX_VLAN_TAGS {
@@ -93,11 +104,27 @@ pub fn parse<F: Frame>(frame: &F) -> Result<Packet, PassReason> {
         ethertype = frame.load::<u16>(network + 2).ok_or(PassReason::Malformed)?;
         network += VLAN_TAG;
     }
-    match ethertype {
-        ETHERTYPE_IPV4 => ipv4(frame, network),
-        ETHERTYPE_IPV6 => ipv6(frame, network),
-        _ => Err(PassReason::NotIp),
+    Ok((ethertype, network))
+}
+
+/// Where an IP packet goes, whatever it carries.
+#[inline(always)]
+pub(super) fn destination<F: Frame>(frame: &F) -> Option<Address> {
+    match network(frame).ok()? {
+        (ETHERTYPE_IPV4, network) => frame.load::<u32>(network + 16).map(Address::from_ipv4),
+        (ETHERTYPE_IPV6, network) => frame.load::<[u64; 2]>(network + 24).map(|[hi, lo]| Address { hi, lo }),
+        _ => None,
     }
+}
+
+/// Whether a packet is neighbour discovery, that is ICMPv6 of the types 133 to 137 (RFC 4861, 4).
+#[inline(always)]
+pub(super) fn discovers_neighbours<F: Frame>(frame: &F) -> bool {
+    let Ok((ETHERTYPE_IPV6, network)) = network(frame) else { return false };
+    let Some(first) = frame.load::<u8>(network + 6) else { return false };
+    let Ok((ICMPV6, offset)) = extensions(frame, first, network + IPV6) else { return false };
+    // Type and code: the verifier does not understand the bound of a single byte.
+    frame.load::<u16>(offset).is_some_and(|header| (header as u8).wrapping_sub(133) < 5)
 }
 
 #[inline(always)]

@@ -72,6 +72,8 @@ pub trait SchedulerTables: ConnectionTables {
 pub trait Tables: SchedulerTables {
     /// Number of the service with this key.
     fn find_service(&self, key: &ServiceKey) -> Option<u32>;
+    /// Whether any address refuses what its services do not take; only then [`ServiceKey::rest`] leads anywhere.
+    fn refuses_some(&self) -> bool;
     /// A service's record.
     fn service(&self, id: u32) -> Option<&Service>;
     /// Traffic counters of a real server on this CPU.

@@ -254,6 +254,7 @@ fn begin<T: Tables>(tables: &T, packet: &Packet) -> Step {
     match service.stance() {
         Stance::Balance => {}
         Stance::StandBy => return Step::Done(Decision::Pass(PassReason::Standby)),
+        Stance::Refuse => return Step::Done(Decision::Drop(DropReason::NotAccepted)),
     }
     if !packet.begins_connection() {
         return Step::Done(Decision::Pass(PassReason::NoConnection));

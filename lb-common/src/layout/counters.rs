@@ -72,6 +72,8 @@ reasons! {
         VlanCrossing = "vlan_crossing",
         /// The way out is an interface that the configuration does not name.
         InterfaceNotAttached = "interface_not_attached",
+        /// No virtual service takes it, and the virtual address accepts nothing else.
+        NotAccepted = "not_accepted",
         /// The tables contradict each other; a defect of LVX.
         Internal = "internal",
     }

@@ -37,6 +37,13 @@ impl ServiceKey {
     pub const fn any_port(self) -> Self {
         Self { address: self.address, port_protocol: self.port_protocol & 0xff_0000 }
     }
+
+    /// The key of everything to an address that is neither TCP nor UDP; 0 is no transport protocol's number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rest(address: Address) -> Self {
+        Self { address, port_protocol: 0 }
+    }
 }
 
 /// How the datapath finds a real server in a service's range of the scheduler table.
@@ -78,6 +85,8 @@ pub enum Stance {
     Balance,
     /// They pass: another director serves the virtual address at the moment.
     StandBy,
+    /// They are dropped: the record is no service's, it stands for what no service of its address takes.
+    Refuse,
 }
 
 /// A service's fields as the controller writes them.
@@ -103,8 +112,9 @@ pub struct Service {
 const _: () = assert!(size_of::<Service>() == 64);
 
 impl Service {
-    /// Bit of word 1; 0 to 7 are the scheduler.
+    /// Bits of word 1; 0 to 7 are the scheduler.
     const STANDBY: u64 = 1 << 8;
+    const REFUSES: u64 = 1 << 9;
 
     /// Offset and length of the service's range of the scheduler table; one word, so a new table replaces the old
     /// one at once.
@@ -124,12 +134,17 @@ impl Service {
         SchedulerKind::from_byte(load(scheduler) as u8)
     }
 
-    /// What becomes of packets without a connection.
+    /// What becomes of packets without a connection. Standby comes first: an address that is another director's is not
+    /// this one's to refuse.
     #[inline(always)]
     #[must_use]
     pub fn stance(&self) -> Stance {
         let [_, word, ..] = &self.words;
-        if load(word) & Self::STANDBY == 0 { Stance::Balance } else { Stance::StandBy }
+        match load(word) & (Self::STANDBY | Self::REFUSES) {
+            0 => Stance::Balance,
+            Self::REFUSES => Stance::Refuse,
+            _ => Stance::StandBy,
+        }
     }
 
     /// Says whether another director serves the virtual address at the moment. Any thread may, at any time; nothing else
@@ -157,6 +172,12 @@ impl Service {
         let [range, scheduler, ..] = &self.words;
         replace_but(scheduler, Self::STANDBY, fields.scheduler as u64);
         store(range, u64::from(fields.table_offset) | (u64::from(fields.table_length) << 32));
+    }
+
+    /// Makes the record one of an address that accepts nothing but what its services take; before a key leads to it.
+    pub fn write_refusal(&self, standby: bool) {
+        let [_, word, ..] = &self.words;
+        store(word, Self::REFUSES | if standby { Self::STANDBY } else { 0 });
     }
 }
 
@@ -192,6 +213,19 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_refused_only_where_it_is_ours() {
+        let record = Service::default();
+        record.write_refusal(false);
+        assert_eq!(record.stance(), Stance::Refuse);
+        record.set_standby(true);
+        assert_eq!(record.stance(), Stance::StandBy);
+        record.set_standby(false);
+        assert_eq!(record.stance(), Stance::Refuse);
+        record.write_refusal(true);
+        assert_eq!(record.stance(), Stance::StandBy);
+    }
+
+    #[test]
     fn writing_and_standby_at_once_lose_nothing() {
         let service = Service::default();
         std::thread::scope(|scope| {
@@ -214,5 +248,15 @@ mod tests {
             }
         });
         assert_eq!((service.stance(), service.scheduler()), (Stance::StandBy, SchedulerKind::SourceHash));
+    }
+
+    #[test]
+    fn keys_of_one_address_differ() {
+        let address = Address { hi: 0, lo: 1 };
+        let key = ServiceKey::new(address, 80, 6);
+        let keys = [key, key.any_port(), ServiceKey::new(address, 0, 17), ServiceKey::rest(address)];
+        for (index, key) in keys.iter().enumerate() {
+            assert!(!keys.iter().skip(index + 1).any(|other| other == key));
+        }
     }
 }

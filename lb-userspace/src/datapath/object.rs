@@ -4,12 +4,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::layout::{BUCKET_WAYS, Counter, Geometry, MAX_REAL_SERVERS, ServiceKey};
 
 use super::mapped::MapRecord;
+use super::refusal::{KEYS, MAX_REFUSED_ADDRESSES, Refusals};
 use super::{MappedArray, MappedTables};
 use crate::model::Limits;
 
@@ -43,6 +44,11 @@ pub enum LoadError {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// More addresses than [`MAX_REFUSED_ADDRESSES`] accept nothing but what services take.
+    #[error(
+        "more than {MAX_REFUSED_ADDRESSES} virtual addresses do not accept packets for the director itself"
+    )]
+    RefusedAddresses,
     /// Access to a map failed.
     #[error("map access failed: {0}")]
     Map(#[from] aya::maps::MapError),
@@ -89,8 +95,9 @@ fn buckets(entries: u32) -> u32 {
 /// The loaded programs and their maps.
 pub struct Datapath {
     ebpf: Ebpf,
-    tables: Arc<MappedTables>,
-    services: HashMap<MapData, [u64; 3], u32>,
+    pub(super) tables: Arc<MappedTables>,
+    pub(super) services: HashMap<MapData, [u64; 3], u32>,
+    pub(super) refusals: Refusals,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -118,8 +125,8 @@ impl Datapath {
             .override_global("EMBRYONIC_MASK", &geometry.embryonic_mask, true)
             .override_global("HASH_SEED", &geometry.seed, true)
             .override_global("REAL_SERVER_LIMIT", &sizes.real_servers, true)
-            .map_max_entries("services", sizes.services)
-            .map_max_entries("service_table", sizes.services)
+            .map_max_entries("services", sizes.services + MAX_REFUSED_ADDRESSES * KEYS)
+            .map_max_entries("service_table", sizes.services + MAX_REFUSED_ADDRESSES)
             .map_max_entries("real_servers", sizes.real_servers)
             .map_max_entries("loads", sizes.real_servers)
             .map_max_entries("scheduler_table", sizes.scheduler_slots / 2)
@@ -130,10 +137,11 @@ impl Datapath {
         let tables = MappedTables {
             geometry,
             cpus,
+            service_limit: sizes.services,
             real_server_limit: sizes.real_servers,
             buckets: array(&ebpf, "buckets", geometry.buckets())?,
             entries: array(&ebpf, "entries", geometry.buckets() * BUCKET_WAYS)?,
-            services: array(&ebpf, "service_table", sizes.services)?,
+            services: array(&ebpf, "service_table", sizes.services + MAX_REFUSED_ADDRESSES)?,
             real_servers: array(&ebpf, "real_servers", sizes.real_servers)?,
             loads: array(&ebpf, "loads", sizes.real_servers)?,
             scheduler: array(&ebpf, "scheduler_table", sizes.scheduler_slots / 2)?,
@@ -141,11 +149,13 @@ impl Datapath {
         };
         let services = ebpf.take_map("services").ok_or(LoadError::Missing("map services"))?;
         let counters = ebpf.take_map("counters").ok_or(LoadError::Missing("map counters"))?;
+        let refuses_some = ebpf.take_map(".bss").ok_or(LoadError::Missing("variable"))?;
         load_program(&mut ebpf, "lvx_director")?;
         Ok(Self {
             ebpf,
             tables: Arc::new(tables),
             services: HashMap::try_from(services)?,
+            refusals: Refusals::new(Array::try_from(refuses_some)?, sizes.services),
             counters: PerCpuArray::try_from(counters)?,
         })
     }
@@ -184,12 +194,15 @@ impl Datapath {
         Ok(self.services.insert(key.words(), id, 0)?)
     }
 
-    /// Makes a key lead nowhere; an absent key is no error.
+    /// Makes a key lead to no service; an absent key is no error.
     ///
     /// # Errors
     ///
     /// The kernel's refusal.
     pub fn remove_service(&mut self, key: ServiceKey) -> Result<(), LoadError> {
+        if let Some(id) = self.refusals.behind(key) {
+            return Ok(self.services.insert(key.words(), id, 0)?);
+        }
         match self.services.remove(&key.words()) {
             Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
             Err(error) => Err(error.into()),

@@ -13,6 +13,8 @@ use super::{MappedArray, Sizes};
 pub struct MappedTables {
     pub(super) geometry: Geometry,
     pub(super) cpus: u32,
+    /// Records of services; behind them are those of addresses.
+    pub(super) service_limit: u32,
     pub(super) real_server_limit: u32,
     pub(super) buckets: MappedArray<Bucket>,
     pub(super) entries: MappedArray<ConnectionEntry>,
@@ -53,14 +55,15 @@ impl ConnectionTables for MappedTables {
 }
 
 impl MappedTables {
-    /// A service's record.
+    /// The record of a service, or of an address by the number that [`super::Datapath::refuse_address`] gives.
     #[must_use]
     pub fn service(&self, id: u32) -> Option<&Service> {
         self.services.get(id)
     }
 
     /// Says whether another director serves the virtual address of the service with this number at the moment: then its
-    /// packets pass, and nothing is scheduled. Takes effect at once, from any thread; the same said twice is no error,
+    /// packets pass, and nothing is scheduled. The same of an address by the number that
+    /// [`super::Datapath::refuse_address`] gives: then nothing to it is refused. Takes effect at once, from any thread; the same said twice is no error,
     /// nor is a number without a record. A service keeps what was said when it is written anew, and so does its number when
     /// it is given to another service.
     pub fn set_service_standby(&self, id: u32, standby: bool) {
@@ -138,7 +141,7 @@ impl MappedTables {
     pub fn sizes(&self) -> Sizes {
         Sizes {
             geometry: self.geometry,
-            services: self.services.len() as u32,
+            services: self.service_limit,
             real_servers: self.real_server_limit,
             scheduler_slots: self.scheduler.len() as u32 * 2,
         }

@@ -1,4 +1,4 @@
-//! The configuration that every row runs against, and the network around it.
+//! The configuration that every row runs against.
 //!
 //! Each purpose has a virtual service for IPv4 and IPv6, TCP and UDP, with one real server of its own, so that a row
 //! can say who must get the packet. Each scheduler has services with three real servers.
@@ -11,13 +11,7 @@ use lb_common::layout::{
 use lb_userspace::datapath::Sizes;
 
 use super::frames::{Packet, SYN, Transport};
-
-/// Interface that frames come in by unless a row says otherwise.
-pub(crate) const INGRESS: u32 = 10;
-/// Another interface of the director.
-pub(crate) const EAST: u32 = 11;
-/// An interface that the director's configuration does not name.
-pub(crate) const WEST: u32 = 12;
+pub(crate) use super::network::{EAST, INGRESS, ROUTES, WEST, gateway_mac, own_mac, route, server_mac};
 
 /// MTU of real servers' interfaces, and that of [`Purpose::SmallTunnel`]'s.
 pub(crate) const MTU: u16 = 1500;
@@ -185,6 +179,30 @@ impl Kind {
         self.number() * 30 + 29
     }
 
+    /// A virtual address that accepts nothing but what its service takes: port 8000, to [`Self::closed_slot`].
+    pub(crate) fn closed_vip(self) -> IpAddr {
+        self.pick(Ipv4Addr::new(192, 0, 2, 12).into(), Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 12).into())
+    }
+
+    pub(crate) fn closed_slot(self) -> u32 {
+        self.number() * 30 + 28
+    }
+
+    /// Another one, whose service takes every port, but TCP only, to [`Self::half_closed_slot`].
+    pub(crate) fn half_closed_vip(self) -> IpAddr {
+        self.pick(Ipv4Addr::new(192, 0, 2, 13).into(), Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 13).into())
+    }
+
+    pub(crate) fn half_closed_slot(self) -> u32 {
+        self.number() * 30 + 27
+    }
+
+    /// The numbers of these addresses' own records.
+    pub(crate) fn refusals(self) -> [u32; 2] {
+        let first = SIZES.services + if self.ipv4 { 0 } else { 2 };
+        [first, first + 1]
+    }
+
     /// An address of the director, from which its tunnels start.
     pub(crate) fn director(self) -> IpAddr {
         self.pick(Ipv4Addr::new(10, 0, 0, 1).into(), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into())
@@ -232,47 +250,6 @@ impl Kind {
     }
 }
 
-/// MAC address of one of the director's interfaces.
-pub(crate) fn own_mac(ifindex: u32) -> [u8; 6] {
-    [2, 0, 0, 0, 0, ifindex as u8]
-}
-
-/// MAC address of the router behind one of the director's interfaces.
-pub(crate) fn gateway_mac(ifindex: u32) -> [u8; 6] {
-    [2, 0, 0, 0, 0xfe, ifindex as u8]
-}
-
-/// MAC address by which a real server with a known next hop is reached.
-pub(crate) fn server_mac(slot: u32) -> [u8; 6] {
-    [2, 0, 0, 1, (slot >> 8) as u8, slot as u8]
-}
-
-/// The kernel's routes, each through the router behind an interface: IPv4 prefixes of 24 bits, IPv6 ones of 64.
-pub(crate) const ROUTES: [(&str, &str, u32); 4] = [
-    ("198.18.0.0", "2001:db8:c:0::", INGRESS),
-    ("198.18.1.0", "2001:db8:c:1::", EAST),
-    ("198.18.2.0", "2001:db8:c:2::", WEST),
-    ("10.1.1.0", "fd01:1::", INGRESS),
-];
-
-/// What the kernel's routes say of a destination.
-pub(crate) fn route(destination: IpAddr) -> Option<NextHop> {
-    let through = ROUTES.iter().find(|(v4, v6, _)| match destination {
-        IpAddr::V4(address) => {
-            address.octets()[..3] == v4.parse::<Ipv4Addr>().expect("an address").octets()[..3]
-        }
-        IpAddr::V6(address) => {
-            address.segments()[..4] == v6.parse::<Ipv6Addr>().expect("an address").segments()[..4]
-        }
-    });
-    through.map(|&(.., ifindex)| NextHop {
-        ifindex,
-        destination_mac: gateway_mac(ifindex),
-        source_mac: own_mac(ifindex),
-        mtu: u16::MAX,
-    })
-}
-
 /// A service as it is written into the maps.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
@@ -287,6 +264,8 @@ pub(crate) struct Service {
 pub(crate) struct Fixture {
     pub(crate) services: Vec<Service>,
     pub(crate) servers: Vec<(u32, RealServerFields)>,
+    /// Addresses that accept nothing but what services take; the numbers of their records follow those of the services.
+    pub(crate) refused: Vec<(u32, IpAddr)>,
 }
 
 impl Fixture {
@@ -302,12 +281,20 @@ impl Fixture {
                 }
                 fixture.add(kind, kind.service(purpose), slot, SchedulerKind::Turn, table);
             }
-            let slot = kind.any_port_slot();
-            let mut server = server_fields(kind, Purpose::Direct);
-            server.next_hop = Some(known_hop(slot, INGRESS, MTU));
-            fixture.servers.push((slot, server));
-            let to = SocketAddr::new(kind.any_port_vip(), 0);
-            fixture.add(kind, to, slot, SchedulerKind::Turn, vec![slot]);
+            let server = server_fields(kind, Purpose::Direct);
+            let mut alone = |address, port, slot| {
+                let next_hop = Some(known_hop(slot, INGRESS, MTU));
+                fixture.servers.push((slot, RealServerFields { next_hop, ..server }));
+                fixture.add(kind, SocketAddr::new(address, port), slot, SchedulerKind::Turn, vec![slot]);
+            };
+            alone(kind.any_port_vip(), 0, kind.any_port_slot());
+            alone(kind.closed_vip(), 8000, kind.closed_slot());
+            if kind.tcp {
+                alone(kind.half_closed_vip(), 0, kind.half_closed_slot());
+                let [closed, half_closed] = kind.refusals();
+                fixture.refused.push((closed, kind.closed_vip()));
+                fixture.refused.push((half_closed, kind.half_closed_vip()));
+            }
             for scheduler in SCHEDULERS {
                 let slots = kind.slots(scheduler);
                 for slot in slots {

@@ -72,6 +72,7 @@ pub(crate) struct HostTables {
     scheduler: Vec<u32>,
     services: Vec<Service>,
     keys: HashMap<ServiceKey, u32>,
+    refuses_some: bool,
     traffic: Vec<Traffic>,
     counters: Vec<Cell<u64>>,
     pub(crate) now: Cell<u32>,
@@ -91,8 +92,9 @@ impl HostTables {
             servers: defaults(sizes.real_servers),
             loads: defaults(sizes.real_servers),
             scheduler: defaults(sizes.scheduler_slots),
-            services: defaults(sizes.services),
+            services: defaults(sizes.services + fixture.refused.len() as u32),
             keys: HashMap::new(),
+            refuses_some: !fixture.refused.is_empty(),
             traffic: defaults(sizes.real_servers),
             counters: defaults(Counter::COUNT),
             now: Cell::new(1_000_000),
@@ -105,6 +107,13 @@ impl HostTables {
             tables.scheduler[offset..offset + service.table.len()].copy_from_slice(&service.table);
             tables.services[service.id as usize].write(&service.fields);
             tables.keys.insert(service.key, service.id);
+        }
+        for (id, address) in &fixture.refused {
+            tables.services[*id as usize].write_refusal(false);
+            for protocol in [6, 17, 0] {
+                let key = ServiceKey::new(Address::from(*address), 0, protocol);
+                tables.keys.entry(key).or_insert(*id);
+            }
         }
         tables
     }
@@ -175,6 +184,10 @@ impl SchedulerTables for HostTables {
 impl Tables for HostTables {
     fn find_service(&self, key: &ServiceKey) -> Option<u32> {
         self.keys.get(key).copied()
+    }
+
+    fn refuses_some(&self) -> bool {
+        self.refuses_some
     }
 
     fn service(&self, id: u32) -> Option<&Service> {

@@ -76,7 +76,7 @@ fn run(program: &str, arguments: &[&str]) {
 
 /// The director in the kernel.
 pub(crate) struct Kernel {
-    datapath: Datapath,
+    pub(crate) datapath: Datapath,
     tables: Arc<MappedTables>,
     fixture: Fixture,
     attached: BTreeSet<u32>,
@@ -90,6 +90,9 @@ impl Kernel {
         for service in &fixture.services {
             tables.write_scheduler_range(service.fields.table_offset, &service.table);
             datapath.insert_service(service.key, service.id).expect("room for a service");
+        }
+        for (id, address) in &fixture.refused {
+            assert_eq!(datapath.refuse_address(*address, false).expect("room for an address"), *id);
         }
         let mut kernel = Self { datapath, tables, fixture, attached: BTreeSet::new() };
         kernel.reset();
@@ -133,6 +136,9 @@ impl Director for Kernel {
             record.write(&service.fields);
             record.set_standby(false);
             atomic::store(record.cursor(), 0);
+        }
+        for (id, _) in &self.fixture.refused {
+            self.service(*id).set_standby(false);
         }
     }
 

@@ -7,13 +7,16 @@ mod fixture;
 mod frames;
 mod host;
 mod kernel;
+mod network;
 mod passive;
 mod properties;
+mod refusal;
 mod row;
 mod rows_connection;
 mod rows_forward;
 mod rows_nat;
 mod rows_parse;
+mod rows_refusal;
 mod rows_scheduler;
 mod rows_standby;
 mod rows_tunnel;
@@ -35,6 +38,7 @@ fn rows() -> Vec<Row> {
         rows_connection::rows(),
         rows_scheduler::rows(),
         rows_standby::rows(),
+        rows_refusal::rows(),
     ]
     .concat();
     let mut names = BTreeSet::new();

@@ -160,8 +160,7 @@ fn meant_for_us(frame: &[u8]) -> bool {
     };
     let nat = |kind: &Kind, purpose: Purpose| purpose.is_nat() && kind.server(purpose).ip() == source;
     KINDS.iter().any(|kind| {
-        destination == kind.vip()
-            || destination == kind.any_port_vip()
+        [kind.vip(), kind.any_port_vip(), kind.closed_vip(), kind.half_closed_vip()].contains(&destination)
             || EVERYWHERE.iter().any(|purpose| nat(kind, *purpose))
     })
 }
