@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lb_common::datapath::ConnectionTables;
-
 use crate::apply::Installed;
 use crate::datapath::MappedTables;
-use crate::model::Model;
+use crate::model::{Model, ServiceKey};
 use crate::vrrp::io;
 
 /// What a virtual address has in the tables.
@@ -56,8 +54,13 @@ impl Duty {
     }
 
     /// Marks what is about to be installed, before any packet can find it; `always_on` says which services are balanced
-    /// wherever their address is.
-    pub(super) fn follow(&self, installed: &Installed, always_on: &BTreeSet<crate::model::ServiceKey>) {
+    /// wherever their address is, `refused` which records refuse the rest of an address.
+    pub(super) fn follow(
+        &self,
+        installed: &Installed,
+        always_on: &BTreeSet<ServiceKey>,
+        refused: &BTreeMap<IpAddr, u32>,
+    ) {
         let mut state = self.lock();
         let mut holdings: BTreeMap<IpAddr, Holdings> = BTreeMap::new();
         for (key, service) in &installed.services {
@@ -71,16 +74,16 @@ impl Duty {
                 entry.slots.extend(slots);
             }
         }
+        for (address, id) in refused {
+            self.set(&[*id], std::iter::empty(), state.here.contains(address));
+            holdings.entry(*address).or_default().services.push(*id);
+        }
         state.holdings = holdings;
     }
 
     fn set(&self, services: &[u32], slots: impl Iterator<Item = u32>, on: bool) {
-        for server in slots.filter_map(|slot| self.tables.real_server(slot)) {
-            server.set_standby(!on);
-        }
-        for service in services.iter().filter_map(|id| self.tables.service(*id)) {
-            service.set_standby(!on);
-        }
+        slots.for_each(|slot| self.tables.set_server_standby(slot, !on));
+        services.iter().for_each(|id| self.tables.set_service_standby(*id, !on));
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use lb_common::atomic;
 use lb_common::datapath::ConnectionTables;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::check_slots::CheckSlots;
 use super::duty::Duty;
@@ -51,6 +51,8 @@ pub struct Engine {
     pub(super) generation: u64,
     pub(super) checks: Option<CheckSlots>,
     duty: Duty,
+    /// Addresses that accept nothing but what their services take, and their records.
+    refused: BTreeMap<IpAddr, u32>,
 }
 
 impl Engine {
@@ -63,6 +65,7 @@ impl Engine {
         let datapath = Datapath::load(sizes)?;
         Ok(Self {
             duty: Duty::new(datapath.tables()),
+            refused: BTreeMap::new(),
             datapath,
             installed: Installed::new(sizes),
             resolutions: BTreeMap::new(),
@@ -97,16 +100,43 @@ impl Engine {
         let added = self.attach_missing(&model.interfaces)?;
         // Before anything is installed, so that a service never is on duty for a moment where it must not be.
         self.duty.carry(model);
-        self.duty.follow(&plan.installed, &always_on(model));
+        self.duty.follow(&plan.installed, &always_on(model), &self.refused);
         if let Err(error) = execute(&mut self.datapath, &plan.operations) {
-            self.duty.follow(&self.installed, &always_on(model));
+            self.duty.follow(&self.installed, &always_on(model), &self.refused);
             self.detach(|attachment| added.contains(&attachment.ifindex));
             return Err(error.into());
         }
         self.installed = plan.installed;
+        self.refuse(model);
         self.detach(|attachment| !model.interfaces.iter().any(|wanted| wanted.name == attachment.interface));
         self.resolutions.retain(|address, _| targets.contains(address));
         Ok(())
+    }
+
+    /// Brings the addresses that accept nothing but what their services take in line with a model.
+    fn refuse(&mut self, model: &Model) {
+        let instances = model.vrrp.instances.iter().filter(|instance| !instance.accept);
+        let wanted: BTreeSet<IpAddr> =
+            instances.flat_map(|instance| instance.all_addresses()).map(|own| own.address).collect();
+        if wanted.iter().eq(self.refused.keys()) {
+            return;
+        }
+        let gone: Vec<IpAddr> =
+            self.refused.keys().copied().filter(|address| !wanted.contains(address)).collect();
+        for address in gone {
+            match self.datapath.accept_address(address) {
+                Ok(()) => drop(self.refused.remove(&address)),
+                Err(error) => error!(%address, %error, "the address still accepts nothing"),
+            }
+        }
+        for address in wanted {
+            // On standby until it is known whether the address is here.
+            match self.datapath.refuse_address(address, true) {
+                Ok(id) => drop(self.refused.insert(address, id)),
+                Err(error) => error!(%address, %error, "accept = false has no effect"),
+            }
+        }
+        self.duty.follow(&self.installed, &always_on(model), &self.refused);
     }
 
     /// Attaches to interfaces that are not attached yet; returns their indices. Where one refuses, those before it are

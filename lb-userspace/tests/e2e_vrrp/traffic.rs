@@ -207,3 +207,35 @@ fn operators_are_told_as_keepalived_tells_them() {
     ];
     assert_eq!(notes.lines().collect::<Vec<_>>(), expected);
 }
+
+#[test]
+fn an_address_that_accepts_nothing_but_its_services() {
+    let segment = Segment::new(5, 1).unwrap();
+    let _servers =
+        [segment.real_server(4, VIP4, "rs4").unwrap(), segment.real_server(5, VIP4, "rs5").unwrap()];
+    let text =
+        |accept: bool| director(150, "").replace("router_id", &format!("accept = {accept}\nrouter_id"));
+    let lvx = Lvx::start(&segment, 1, &text(false));
+    lvx.wait_state("active");
+    until("page", || fetch(&segment).is_some());
+    // A port of nobody: the stack would refuse it, and a program that listens everywhere would answer.
+    let connect = |port: u16| {
+        let to = std::net::SocketAddr::new(VIP4.parse().unwrap(), port);
+        let timeout = Duration::from_millis(500);
+        let connected = segment.host(3).enter(|| std::net::TcpStream::connect_timeout(&to, timeout));
+        connected.unwrap().map(drop).map_err(|error| error.kind())
+    };
+    assert_eq!(connect(9), Err(std::io::ErrorKind::TimedOut));
+    let snapshot: lb_userspace::control::snapshot::Snapshot =
+        serde_json::from_str(&lvx.command(&["list", "--json"]).unwrap()).unwrap();
+    assert!(
+        snapshot.drops.iter().any(|drop| drop.name == "not_accepted" && drop.count > 0),
+        "{:?}",
+        snapshot.drops
+    );
+    lvx.reload(&text(true));
+    until("a refusal by the stack", || connect(9) == Err(std::io::ErrorKind::ConnectionRefused));
+    lvx.reload(&text(false));
+    until("silence", || connect(9) == Err(std::io::ErrorKind::TimedOut));
+    assert!(fetch(&segment).is_some());
+}
