@@ -78,6 +78,12 @@ extern "C" fn lvx_least_loaded(offset: u32, length: u32) -> u64 {
     u64::from(datapath::least_loaded(&Maps, offset, length))
 }
 
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lvx_least_active(offset: u32, length: u32, rule: u32) -> u64 {
+    u64::from(datapath::least_active(&Maps, offset, length, rule))
+}
+
 impl ConnectionTables for Maps {
     #[inline(always)]
     fn geometry(&self) -> Geometry {
@@ -182,6 +188,11 @@ impl SchedulerTables for MapTables<'_> {
     #[inline(always)]
     fn least_loaded(&self, offset: u32, length: u32) -> u32 {
         lvx_least_loaded(offset, length) as u32
+    }
+
+    #[inline(always)]
+    fn least_active(&self, offset: u32, length: u32, rule: u32) -> u32 {
+        lvx_least_active(offset, length, rule) as u32
     }
 }
 

@@ -95,7 +95,10 @@ fn every_key_reaches_the_model() {
     );
     let [web, all] = &model.services[..] else { panic!("{:?}", model.services) };
     assert_eq!((web.name.as_str(), web.key.protocol, web.key.port), ("web", Protocol::Tcp, 80));
-    assert_eq!(web.scheduler, Scheduler::Mh { flags: SourceHashFlags { port: true }, table_size: 251 });
+    assert_eq!(
+        web.scheduler,
+        Scheduler::Mh { flags: SourceHashFlags { port: true, fallback: false }, table_size: 251 }
+    );
     let server = |address, port, weight, forwarding| RealServer {
         address: ip(address),
         port,
@@ -112,7 +115,7 @@ fn every_key_reaches_the_model() {
         ]
     );
     assert_eq!((all.name.as_str(), all.key.address), ("[2001:db8::1]:0/udp", ip("2001:db8::1")));
-    assert_eq!(all.scheduler, Scheduler::Sh(SourceHashFlags { port: true }));
+    assert_eq!(all.scheduler, Scheduler::Sh(SourceHashFlags { port: true, fallback: false }));
     assert_eq!(
         all.real_servers,
         [

@@ -28,7 +28,7 @@ pub use frame::{Frame, Plain};
 pub use hash::flow_hash;
 pub use packet::{Packet, parse};
 pub use pin::{pin, unpin};
-pub use schedule::{MAX_LOAD_SCHEDULED, least_loaded};
+pub use schedule::{MAX_LOAD_SCHEDULED, least_active, least_loaded};
 pub use sweep::{SweepOutcome, TimeoutTable, sweep_bucket};
 pub use tables::{ConnectionTables, Route, SchedulerTables, Tables};
 pub use verdict::{Verdict, VerdictKind};

@@ -3,7 +3,7 @@
 use core::sync::atomic::AtomicU64;
 
 use super::connection::{self, Found, NewEntry};
-use super::schedule::least_loaded;
+use super::schedule::{least_active, least_loaded};
 use crate::layout::{
     Address, Bucket, ConnectionEntry, Counter, Geometry, NextHop, RealServer, Service, ServiceKey, Traffic,
 };
@@ -65,6 +65,12 @@ pub trait SchedulerTables: ConnectionTables {
     #[inline(always)]
     fn least_loaded(&self, offset: u32, length: u32) -> u32 {
         least_loaded(self, offset, length)
+    }
+
+    /// [`least_active`]; see [`ConnectionTables::find`].
+    #[inline(always)]
+    fn least_active(&self, offset: u32, length: u32, rule: u32) -> u32 {
+        least_active(self, offset, length, rule)
     }
 }
 

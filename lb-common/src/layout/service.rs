@@ -62,9 +62,23 @@ pub enum SchedulerKind {
     MaglevPort = 4,
     /// Pairs of slot and weight, scanned for the least connections by weight (lc, wlc).
     LeastLoad = 5,
+    /// As before, by the shortest expected delay (sed).
+    ShortestDelay = 6,
+    /// As before, an idle one first (nq).
+    NeverQueue = 7,
+    /// As before, the highest weight that is not exceeded (ovf).
+    Overflow = 8,
+    /// Slot by the hash of the destination (dh).
+    DestinationHash = 9,
 }
 
 impl SchedulerKind {
+    /// Whether the range holds pairs of slot and weight.
+    #[must_use]
+    pub const fn scans(self) -> bool {
+        matches!(self, Self::LeastLoad | Self::ShortestDelay | Self::NeverQueue | Self::Overflow)
+    }
+
     #[inline(always)]
     const fn from_byte(byte: u8) -> Self {
         match byte {
@@ -73,6 +87,10 @@ impl SchedulerKind {
             3 => Self::Maglev,
             4 => Self::MaglevPort,
             5 => Self::LeastLoad,
+            6 => Self::ShortestDelay,
+            7 => Self::NeverQueue,
+            8 => Self::Overflow,
+            9 => Self::DestinationHash,
             _ => Self::Turn,
         }
     }

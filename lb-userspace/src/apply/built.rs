@@ -27,14 +27,19 @@ impl Built {
             Scheduler::Wrr => (SchedulerKind::Turn, TableKind::Wrr),
             Scheduler::Sh(flags) => (
                 if flags.port { SchedulerKind::SourceHashPort } else { SchedulerKind::SourceHash },
-                TableKind::Sh,
+                TableKind::Sh { fallback: flags.fallback },
             ),
             Scheduler::Mh { flags, table_size } => (
                 if flags.port { SchedulerKind::MaglevPort } else { SchedulerKind::Maglev },
                 TableKind::Mh { table_size },
             ),
+            Scheduler::Fo => (SchedulerKind::Turn, TableKind::Fo),
+            Scheduler::Dh => (SchedulerKind::DestinationHash, TableKind::Dh),
             Scheduler::Lc => return Self::scanned(service, &weights, LoadKind::Lc),
             Scheduler::Wlc => return Self::scanned(service, &weights, LoadKind::Wlc),
+            Scheduler::Sed => return Self::scanned(service, &weights, LoadKind::Sed),
+            Scheduler::Nq => return Self::scanned(service, &weights, LoadKind::Nq),
+            Scheduler::Ovf => return Self::scanned(service, &weights, LoadKind::Ovf),
         };
         let candidates: Vec<Candidate> = service
             .servers
@@ -68,7 +73,13 @@ impl Built {
             .filter(|(_, weight)| *weight > 0)
             .flat_map(|(slot, weight)| [slot, kind.scanned_weight(weight, largest)])
             .collect();
-        Self { kind: SchedulerKind::LeastLoad, slots, table: None }
+        let kind = match kind {
+            LoadKind::Lc | LoadKind::Wlc => SchedulerKind::LeastLoad,
+            LoadKind::Sed => SchedulerKind::ShortestDelay,
+            LoadKind::Nq => SchedulerKind::NeverQueue,
+            LoadKind::Ovf => SchedulerKind::Overflow,
+        };
+        Self { kind, slots, table: None }
     }
 }
 
@@ -84,7 +95,9 @@ struct Weights {
 impl Weights {
     fn of(service: &InstalledService) -> Self {
         let servers = || service.servers.iter().filter(|installed| installed.server.weight > 0);
-        let ramping = servers().any(|installed| installed.server.share < FULL_SHARE);
+        // A weight of ovf is a number of connections, fo compares them, dh knows none: finer ones would say something else.
+        let relative = !matches!(service.scheduler, Scheduler::Ovf | Scheduler::Fo | Scheduler::Dh);
+        let ramping = relative && servers().any(|installed| installed.server.share < FULL_SHARE);
         let scheduler = match service.scheduler {
             Scheduler::Rr if ramping => Scheduler::Wrr,
             Scheduler::Lc if ramping => Scheduler::Wlc,

@@ -218,7 +218,11 @@ fn note_concerns(
     let mut weights = servers.iter().map(|server| server.weight).filter(|weight| *weight != 0);
     let first = weights.next();
     if scheduler.ignores_weights() && weights.any(|weight| Some(weight) != first) {
-        let alternative = if scheduler == Scheduler::Rr { "wrr" } else { "wlc" };
+        let alternative = match scheduler {
+            Scheduler::Rr => "wrr",
+            Scheduler::Dh => "mh",
+            _ => "wlc",
+        };
         let concern = Concern::WeightsIgnored { scheduler: scheduler.name(), alternative };
         table.report.concern(scheduler_offset, Path::Key(&table.path, service::SCHEDULER.name), concern);
     }
@@ -249,6 +253,7 @@ fn read_scheduler_table(table: &TableReader<'_>) -> Option<Scheduler> {
     let scheduler =
         table.word(&scheduler::NAME, Scheduler::from_name).value().map(|(scheduler, _)| scheduler);
     let port = table.boolean(&scheduler::PORT).value();
+    let fallback = table.boolean(&scheduler::FALLBACK).value();
     let table_size = table.integer(&scheduler::TABLE_SIZE).value();
     let refuse = |key: &Key, value: String, offset: usize, takers: &str| {
         if let Some(scheduler) = scheduler {
@@ -261,12 +266,20 @@ fn read_scheduler_table(table: &TableReader<'_>) -> Option<Scheduler> {
     {
         refuse(&scheduler::PORT, port.to_string(), offset, "sh and mh do");
     }
+    if let Some((fallback, offset)) = fallback
+        && !matches!(scheduler, Some(Scheduler::Sh(_)))
+    {
+        refuse(&scheduler::FALLBACK, fallback.to_string(), offset, "sh does");
+    }
     if let Some((size, offset)) = table_size
         && !matches!(scheduler, Some(Scheduler::Mh { .. }))
     {
         refuse(&scheduler::TABLE_SIZE, size.to_string(), offset, "mh does");
     }
-    let flags = SourceHashFlags { port: port.is_some_and(|(port, _)| port) };
+    let flags = SourceHashFlags {
+        port: port.is_some_and(|(port, _)| port),
+        fallback: fallback.is_some_and(|(fallback, _)| fallback),
+    };
     Some(match scheduler? {
         Scheduler::Sh(_) => Scheduler::Sh(flags),
         Scheduler::Mh { .. } => {

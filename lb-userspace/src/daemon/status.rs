@@ -312,11 +312,13 @@ fn connection(
 }
 
 fn flags(scheduler: Scheduler) -> Vec<String> {
-    match scheduler {
-        Scheduler::Sh(flags) if flags.port => vec!["sh-port".to_owned()],
-        Scheduler::Mh { flags, .. } if flags.port => vec!["mh-port".to_owned()],
-        _ => Vec::new(),
-    }
+    let (name, flags) = match scheduler {
+        Scheduler::Sh(flags) => ("sh", flags),
+        Scheduler::Mh { flags, .. } => ("mh", flags),
+        _ => return Vec::new(),
+    };
+    let set = [(flags.fallback, "fallback"), (flags.port, "port")];
+    set.iter().filter(|(on, _)| *on).map(|(_, flag)| format!("{name}-{flag}")).collect()
 }
 
 fn mac(bytes: [u8; 6]) -> String {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RealServerHealth, ServiceHealth};
 
-/// Most real servers of a service with a load scheduler (lc, wlc): these compare the counters of every real server for
+/// Most real servers of a service with a load scheduler (lc, wlc, sed, nq, ovf): these compare the counters of every real server for
 /// each new connection, inside the XDP program, whose loops are bounded.
 pub const MAX_LOAD_SCHEDULED: usize = 1024;
 
@@ -130,6 +130,9 @@ impl fmt::Display for ForwardingMethod {
 pub struct SourceHashFlags {
     /// Include the source port (`sh-port`, `mh-port`).
     pub port: bool,
+    /// Of sh: what a real server without weight would get goes to another one (`sh-fallback`).
+    #[serde(default)]
+    pub fallback: bool,
 }
 
 /// How a real server is chosen for a new connection.
@@ -144,6 +147,16 @@ pub enum Scheduler {
     Lc,
     /// Weighted least connection (the default, as in ipvsadm).
     Wlc,
+    /// Shortest expected delay.
+    Sed,
+    /// Never queue: an idle real server, or else as sed.
+    Nq,
+    /// Overflow: the highest weight that its active connections do not exceed.
+    Ovf,
+    /// Fail-over: the highest weight alone.
+    Fo,
+    /// Destination hash.
+    Dh,
     /// Source hash.
     Sh(SourceHashFlags),
     /// Maglev hash; `table_size` is a prime.
@@ -157,7 +170,8 @@ pub enum Scheduler {
 
 impl Scheduler {
     /// Short names, those of ipvsadm.
-    pub const NAMES: [&'static str; 6] = ["rr", "wrr", "lc", "wlc", "sh", "mh"];
+    pub const NAMES: [&'static str; 11] =
+        ["rr", "wrr", "lc", "wlc", "sh", "mh", "sed", "nq", "fo", "ovf", "dh"];
 
     /// The scheduler with one of [`Self::NAMES`], its flags and table size at their defaults.
     #[must_use]
@@ -167,6 +181,11 @@ impl Scheduler {
             "wrr" => Some(Self::Wrr),
             "lc" => Some(Self::Lc),
             "wlc" => Some(Self::Wlc),
+            "sed" => Some(Self::Sed),
+            "nq" => Some(Self::Nq),
+            "ovf" => Some(Self::Ovf),
+            "fo" => Some(Self::Fo),
+            "dh" => Some(Self::Dh),
             "sh" => Some(Self::Sh(SourceHashFlags::default())),
             "mh" => {
                 Some(Self::Mh { flags: SourceHashFlags::default(), table_size: DEFAULT_MAGLEV_TABLE_SIZE })
@@ -178,16 +197,16 @@ impl Scheduler {
     /// Whether each new connection compares live counters of all real servers ([`MAX_LOAD_SCHEDULED`] applies).
     #[must_use]
     pub fn is_load_scheduler(self) -> bool {
-        matches!(self, Self::Lc | Self::Wlc)
+        matches!(self, Self::Lc | Self::Wlc | Self::Sed | Self::Nq | Self::Ovf)
     }
 
     /// Whether weights other than 0 make no difference.
     #[must_use]
     pub fn ignores_weights(self) -> bool {
-        matches!(self, Self::Rr | Self::Lc)
+        matches!(self, Self::Rr | Self::Lc | Self::Dh)
     }
 
-    /// The short name of ipvsadm: `rr`, `wrr`, `lc`, `wlc`, `sh`, `mh`.
+    /// The short name of ipvsadm, one of [`Self::NAMES`].
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -195,6 +214,11 @@ impl Scheduler {
             Self::Wrr => "wrr",
             Self::Lc => "lc",
             Self::Wlc => "wlc",
+            Self::Sed => "sed",
+            Self::Nq => "nq",
+            Self::Ovf => "ovf",
+            Self::Fo => "fo",
+            Self::Dh => "dh",
             Self::Sh(_) => "sh",
             Self::Mh { .. } => "mh",
         }

@@ -110,9 +110,16 @@ pub(crate) enum Scheduler {
     Lc,
     /// Weights 1, 2, 0.
     Wlc,
+    /// As before.
+    Sed,
+    /// As before.
+    Nq,
+    /// As before.
+    Ovf,
+    Dh,
 }
 
-const SCHEDULERS: [Scheduler; 8] = [
+const SCHEDULERS: [Scheduler; 12] = [
     Scheduler::Rr,
     Scheduler::Wrr,
     Scheduler::Sh,
@@ -121,6 +128,10 @@ const SCHEDULERS: [Scheduler; 8] = [
     Scheduler::MhPort,
     Scheduler::Lc,
     Scheduler::Wlc,
+    Scheduler::Sed,
+    Scheduler::Nq,
+    Scheduler::Ovf,
+    Scheduler::Dh,
 ];
 
 /// Address family and transport of a service.
@@ -222,7 +233,7 @@ impl Kind {
 
     /// Slots of a scheduler's three real servers.
     pub(crate) fn slots(self, scheduler: Scheduler) -> [u32; 3] {
-        let first = 200 + self.number() * 30 + 3 * scheduler as u32;
+        let first = 200 + self.number() * 40 + 3 * scheduler as u32;
         [first, first + 1, first + 2]
     }
 
@@ -375,5 +386,9 @@ fn table(scheduler: Scheduler, [a, b, c]: [u32; 3]) -> (SchedulerKind, Vec<u32>)
         Scheduler::MhPort => (SchedulerKind::MaglevPort, dealt(251)),
         Scheduler::Lc => (SchedulerKind::LeastLoad, vec![a, 1, b, 1, c, 1]),
         Scheduler::Wlc => (SchedulerKind::LeastLoad, vec![a, 1, b, 2, c, 0]),
+        Scheduler::Sed => (SchedulerKind::ShortestDelay, vec![a, 1, b, 2, c, 0]),
+        Scheduler::Nq => (SchedulerKind::NeverQueue, vec![a, 1, b, 2, c, 0]),
+        Scheduler::Ovf => (SchedulerKind::Overflow, vec![a, 1, b, 2, c, 0]),
+        Scheduler::Dh => (SchedulerKind::DestinationHash, dealt(256)),
     }
 }

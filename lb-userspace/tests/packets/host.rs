@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU64;
 
 use lb_common::datapath::{ConnectionTables, Frame, Plain, Route, SchedulerTables, Tables, Verdict, process};
 use lb_common::layout::{
-    Address, BUCKET_WAYS, Bucket, ConnectionEntry, Counter, DropReason, Geometry, RealServer, SchedulerKind,
-    Service, ServiceFields, ServiceKey, Traffic, TrafficCounts,
+    Address, BUCKET_WAYS, Bucket, ConnectionEntry, Counter, DropReason, Geometry, RealServer, Service,
+    ServiceFields, ServiceKey, Traffic, TrafficCounts,
 };
 use lb_userspace::datapath::Sizes;
 
@@ -123,7 +123,7 @@ impl HostTables {
         let record = &self.services[service as usize];
         let (offset, length) = record.table();
         let range = &mut self.scheduler[offset as usize..(offset + length) as usize];
-        let pairs = record.scheduler() == SchedulerKind::LeastLoad;
+        let pairs = record.scheduler().scans();
         let width = if pairs { 2 } else { 1 };
         let kept: Vec<u32> =
             range.chunks(width).filter(|chunk| chunk[0] != slot).flatten().copied().collect();

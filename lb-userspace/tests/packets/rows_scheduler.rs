@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use lb_common::layout::PassReason;
+use lb_common::layout::{DropReason, PassReason};
 
 use super::director::Connection;
 use super::fixture::{INGRESS, KINDS, Kind, Scheduler, TCP4, TCP6, own_mac, server_mac};
@@ -21,6 +21,22 @@ pub(crate) fn rows() -> Vec<Row> {
         rows.extend(least(kind, Scheduler::Lc, &[0, 1, 2, 0, 1, 2]));
         // Weights 1, 2, 0: the second gets twice as many, the third none.
         rows.extend(least(kind, Scheduler::Wlc, &[0, 1, 1, 0, 1, 1]));
+        // (a + 1) / w: 1 and 1/2, 1 and 1, 2 and 1, 2 and 3/2, 2 and 2, 3 and 2. Flows of UDP count as if they were active.
+        rows.extend(least(kind, Scheduler::Sed, &[1, 0, 1, 1, 0, 1]));
+        // First everybody once, then as sed.
+        rows.extend(least(kind, Scheduler::Nq, &[0, 1, 1, 1, 0, 1]));
+        // A server takes one connection more than its weight; then nobody has room.
+        rows.extend(least(kind, Scheduler::Ovf, &[1, 1, 1, 0, 0]));
+        let all: Vec<_> = (1..=5).map(|number| request(kind, Scheduler::Ovf, number)).collect();
+        let slots = kind.slots(Scheduler::Ovf);
+        let opened: Vec<_> =
+            all.iter().zip([1, 1, 1, 0, 0]).map(|(packet, turn)| opened(kind, packet, slots[turn])).collect();
+        let full = Row::drops(
+            format!("{kind} Ovf: nobody has room"),
+            &request(kind, Scheduler::Ovf, 6),
+            DropReason::NoRealServer,
+        );
+        rows.push(full.after(&all.iter().collect::<Vec<_>>()).connections(&opened));
     }
     for kind in [TCP4, TCP6] {
         rows.extend(inactive(kind));
@@ -77,7 +93,9 @@ struct Places {
     ipv6: [usize; 5],
 }
 
-const PLACES: [Places; 4] = [
+const PLACES: [Places; 5] = [
+    // The virtual address is the same for all of them.
+    Places { scheduler: Scheduler::Dh, ipv4: [0; 5], ipv6: [0; 5] },
     Places { scheduler: Scheduler::Sh, ipv4: [2, 0, 2, 1, 1], ipv6: [0, 2, 2, 1, 2] },
     Places { scheduler: Scheduler::ShPort, ipv4: [0, 2, 0, 2, 0], ipv6: [1, 0, 1, 2, 1] },
     Places { scheduler: Scheduler::Mh, ipv4: [0, 1, 0, 1, 0], ipv6: [0, 0, 2, 1, 2] },

@@ -7,6 +7,12 @@ pub enum LoadKind {
     Lc,
     /// Weighted least connection.
     Wlc,
+    /// Shortest expected delay.
+    Sed,
+    /// Never queue: an idle server, or else as sed.
+    Nq,
+    /// Overflow: the highest weight that is not exceeded by active connections.
+    Ovf,
 }
 
 impl LoadKind {
@@ -17,7 +23,7 @@ impl LoadKind {
         match self {
             _ if weight == 0 => 0,
             Self::Lc => 1,
-            Self::Wlc => {
+            Self::Wlc | Self::Sed | Self::Nq | Self::Ovf => {
                 let excess = (u32::BITS - largest.leading_zeros()).saturating_sub(SCANNED_WEIGHT_BITS);
                 (weight >> excess).clamp(1, MAX_SCANNED_WEIGHT)
             }
@@ -32,6 +38,52 @@ pub const MAX_SCANNED_WEIGHT: u32 = (1 << SCANNED_WEIGHT_BITS) - 1;
 
 /// Connections that a scan tells apart, active or inactive; more than the connection table can hold.
 const CONNECTION_MASK: u64 = (1 << 27) - 1;
+
+/// How a scan turns connections into load, for the schedulers that look at active connections only. No branch depends on a
+/// real server: the verifier follows every branch of a loop anew in every round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveRule {
+    /// All ones where inactive connections count as active ones. IPVS knows UDP connections as inactive only, so that sed, nq
+    /// and ovf are blind to them; LVX is not.
+    inactive: u64,
+    /// Added to every load.
+    plus: u64,
+    /// Added to the load of a server that is not idle.
+    busy: u64,
+    /// All ones where a server with more connections than its weight is left out and all others are equal.
+    overflow: u64,
+}
+
+impl ActiveRule {
+    /// The rule of sed, nq or ovf; the other schedulers have none and count as sed. `inactive` says whether inactive
+    /// connections count as active ones.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(kind: LoadKind, inactive: bool) -> Self {
+        let all = u64::MAX;
+        Self {
+            inactive: if inactive { all } else { 0 },
+            plus: if matches!(kind, LoadKind::Nq | LoadKind::Ovf) { 0 } else { 1 },
+            busy: if matches!(kind, LoadKind::Nq) { 1 } else { 0 },
+            overflow: if matches!(kind, LoadKind::Ovf) { all } else { 0 },
+        }
+    }
+
+    /// Load and weight to be compared.
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply(self, weight: u32, active: u32, inactive: u32) -> (u64, u32) {
+        let connections =
+            (active as u64 & CONNECTION_MASK) + (inactive as u64 & CONNECTION_MASK & self.inactive);
+        // 1 where there is a connection.
+        let occupied = (0u64.wrapping_sub(connections)) >> 63;
+        let load = connections + self.plus + (occupied & self.busy);
+        let exceeded = (((weight as u64).wrapping_sub(connections)) as i64 >> 63) as u64 & self.overflow;
+        // All that are not left out have load 1, so that the highest weight wins.
+        let load = load ^ ((load ^ 1) & self.overflow);
+        (load, (weight as u64 & !exceeded) as u32)
+    }
+}
 
 /// The best real server so far, while a virtual service's real servers are offered in list order (newest first).
 ///
@@ -69,6 +121,12 @@ impl Best {
     #[inline(always)]
     pub const fn offer(&mut self, id: u32, weight: u32, active: u32, inactive: u32) {
         let load = ((active as u64 & CONNECTION_MASK) << 8) + (inactive as u64 & CONNECTION_MASK);
+        self.offer_load(id, weight, load);
+    }
+
+    /// As [`Self::offer`], with a load of at most 35 bits.
+    #[inline(always)]
+    pub const fn offer_load(&mut self, id: u32, weight: u32, load: u64) {
         let weight = weight as u64;
         // load / weight < self.load / self.weight, without the divisions; both products have at most 63 bits, so the
         // sign of the difference decides, and becomes a mask of all ones or none.

@@ -13,4 +13,4 @@ mod load;
 #[cfg(feature = "alloc")]
 pub(super) use hash::{LOOKUP_KEY, siphash13};
 pub use hash::{SOURCE_BUCKETS, fold, maglev_index, source_hash};
-pub use load::{Best, LoadKind, MAX_SCANNED_WEIGHT};
+pub use load::{ActiveRule, Best, LoadKind, MAX_SCANNED_WEIGHT};

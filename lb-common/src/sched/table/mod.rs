@@ -35,7 +35,14 @@ pub enum TableKind {
     /// Weighted round robin: one cycle in IPVS's interleaved order, at most [`CYCLE_CAP`] entries.
     Wrr,
     /// Source hashing: [`SOURCE_BUCKETS`](crate::sched::pick::SOURCE_BUCKETS) entries.
-    Sh,
+    Sh {
+        /// A bucket whose server takes no connections goes to the next one that has one which does (`sh-fallback`).
+        fallback: bool,
+    },
+    /// Destination hashing: as many entries, one server after the other whatever their weights.
+    Dh,
+    /// The server with the highest weight alone, the first in the list of several.
+    Fo,
     /// Maglev hashing.
     Mh {
         /// Entries: one of [`TABLE_SIZES`](crate::sched::maglev::TABLE_SIZES); any other number stands for the next larger
@@ -68,7 +75,9 @@ impl Table {
         let (slots, position) = match kind {
             TableKind::Rr => round(round_robin::first(list)),
             TableKind::Wrr => weighted(weighted::first(list)),
-            TableKind::Sh => (source_hash::fill(list), Position::Hashed),
+            TableKind::Sh { fallback } => (source_hash::fill(list, fallback), Position::Hashed),
+            TableKind::Dh => (source_hash::deal(list), Position::Hashed),
+            TableKind::Fo => (failover(list), Position::Hashed),
             TableKind::Mh { table_size } => (maglev::fill(list, table_size), Position::Hashed),
         };
         Self { kind, slots, position }
@@ -115,6 +124,13 @@ impl Table {
 #[must_use]
 pub fn build(kind: TableKind, list: &[Candidate]) -> Vec<u32> {
     Table::new(kind, list).into_slots()
+}
+
+/// IPVS's fo (ip_vs_fo.c).
+fn failover(list: &[Candidate]) -> Vec<u32> {
+    // `max_by_key` gives the last of equals, so the list is gone through from its end.
+    let first = list.iter().rev().filter(|server| server.weight > 0).max_by_key(|server| server.weight);
+    first.map(|server| server.id).into_iter().collect()
 }
 
 fn round((slots, position): (Vec<u32>, round_robin::Position)) -> (Vec<u32>, Position) {

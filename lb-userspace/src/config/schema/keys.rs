@@ -334,8 +334,10 @@ pub mod service {
         presence: Presence::Default("\"wlc\""),
         foreign: &["lvs_sched", "lb_algo", "algorithm", "algo"],
         doc: "How a real server is chosen for a new connection: `rr` round robin, `wrr` weighted round robin, `lc` least \
-              connection, `wlc` weighted least connection, `sh` source hash, `mh` Maglev hash. `lc` and `wlc` compare all \
-              real servers for each new connection, so that a service may have at most 1024 of them.",
+              connection, `wlc` weighted least connection, `sh` source hash, `mh` Maglev hash, `sed` shortest expected delay, `nq` \
+              never queue, `fo` the highest weight alone (active and stand-by), `ovf` the highest weight that has room, `dh` \
+              destination hash. `lc`, `wlc`, `sed`, `nq` and `ovf` compare all real servers for each new connection, so that \
+              a service may have at most 1024 of them.",
     };
     /// `forwarding`
     pub static FORWARDING: Key = Key {
@@ -423,6 +425,15 @@ pub mod scheduler {
         doc: "For `sh` and `mh`: hash the client's port beside its address (`sh-port`, `mh-port` of ipvsadm), so that the \
               connections of one client spread.",
     };
+    /// `fallback`
+    pub static FALLBACK: Key = Key {
+        name: "fallback",
+        kind: Kind::Boolean,
+        presence: Presence::Default("false"),
+        foreign: &["sh_fallback", "sh-fallback"],
+        doc: "For `sh`: what a real server of weight 0 would get goes to another one (`sh-fallback` of ipvsadm) instead of \
+              nobody.",
+    };
     /// `table_size`
     pub static TABLE_SIZE: Key = Key {
         name: "table_size",
@@ -435,7 +446,7 @@ pub mod scheduler {
     pub static TABLE: Table = Table {
         header: "scheduler = { ... }",
         doc: "A scheduler with settings, written in place of its name: `scheduler = { name = \"mh\", port = true }`.",
-        keys: &[&NAME, &PORT, &TABLE_SIZE],
+        keys: &[&NAME, &PORT, &FALLBACK, &TABLE_SIZE],
     };
 }
 
