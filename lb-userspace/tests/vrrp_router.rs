@@ -1,4 +1,4 @@
-//! The virtual router: its transitions one by one, and several of them on a network that loses, delays and doubles.
+//! The virtual router: its transitions one by one.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use lb_userspace::vrrp::{
     Action, Advertisement, Centiseconds, Reason, RouterConfig, State, Version, VirtualRouter,
 };
-use proptest::prelude::*;
 
 fn config(priority: u8) -> RouterConfig {
     RouterConfig {
@@ -233,138 +232,4 @@ fn a_router_that_slept_yields_and_does_not_fight() {
     let due = router.poll_timeout().unwrap();
     router.handle_timeout(due);
     assert_eq!(router.state(), State::Active);
-}
-
-/// Routers on a network under a virtual clock.
-struct Network {
-    routers: Vec<VirtualRouter>,
-    /// Which routers are dead.
-    dead: Vec<bool>,
-    now: Instant,
-    /// Messages under way: when, from, to, priority.
-    flying: Vec<(Instant, usize, usize, u8)>,
-    /// Drops, doubles and delays by the next of these numbers.
-    luck: Vec<u8>,
-    turn: usize,
-    calm: bool,
-}
-
-impl Network {
-    fn new(priorities: &[u8], preempt: bool, luck: Vec<u8>) -> Self {
-        let now = Instant::now();
-        let routers = priorities
-            .iter()
-            .map(|priority| {
-                let config = RouterConfig { preempt, ..config(*priority) };
-                let mut router = VirtualRouter::new(config);
-                router.handle_startup(now);
-                router
-            })
-            .collect::<Vec<_>>();
-        let dead = vec![false; routers.len()];
-        Self { routers, dead, now, flying: Vec::new(), luck, turn: 0, calm: false }
-    }
-
-    fn next_luck(&mut self) -> u8 {
-        self.turn += 1;
-        if self.calm { 255 } else { self.luck[self.turn % self.luck.len()] }
-    }
-
-    /// Carries out what the routers want; a message may be lost, late by up to 100 ms, or doubled.
-    fn settle(&mut self) {
-        for from in 0..self.routers.len() {
-            while let Some(action) = self.routers[from].poll_action() {
-                let Action::Advertise(priority) = action else { continue };
-                if self.dead[from] {
-                    continue;
-                }
-                for to in (0..self.routers.len()).filter(|to| *to != from) {
-                    let luck = self.next_luck();
-                    if luck < 60 {
-                        continue;
-                    }
-                    let delay = Duration::from_millis(if luck == 255 { 1 } else { u64::from(luck) % 100 });
-                    self.flying.push((self.now + delay, from, to, priority));
-                    if luck.is_multiple_of(7) && luck != 255 {
-                        self.flying.push((self.now + delay * 2, from, to, priority));
-                    }
-                }
-            }
-        }
-    }
-
-    fn run(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        loop {
-            self.settle();
-            let timers = (0..self.routers.len())
-                .filter(|router| !self.dead[*router])
-                .filter_map(|router| self.routers[router].poll_timeout());
-            let Some(next) = timers.chain(self.flying.iter().map(|message| message.0)).min() else { break };
-            if next > end {
-                break;
-            }
-            self.now = self.now.max(next);
-            let (due, rest) =
-                std::mem::take(&mut self.flying).into_iter().partition(|message| message.0 <= self.now);
-            self.flying = rest;
-            let due: Vec<(Instant, usize, usize, u8)> = due;
-            for (_, from, to, priority) in due {
-                if !self.dead[to] {
-                    self.routers[to]
-                        .handle_advertisement(
-                            &heard(priority, 100),
-                            address(from as u8 + 1),
-                            address(to as u8 + 1),
-                            self.now,
-                        )
-                        .unwrap();
-                }
-            }
-            for router in 0..self.routers.len() {
-                if !self.dead[router] {
-                    self.routers[router].handle_timeout(self.now);
-                }
-            }
-        }
-        self.settle();
-        self.now = end;
-    }
-
-    fn active(&self) -> Vec<usize> {
-        (0..self.routers.len())
-            .filter(|router| !self.dead[*router] && self.routers[*router].state() == State::Active)
-            .collect()
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
-    /// After whatever happened, a calm network has exactly one active router; when it dies, the next takes over within
-    /// Active_Down and its skew.
-    #[test]
-    fn one_active_router_after_the_storm(
-        priorities in prop::collection::vec(1u8..=254, 2..6), preempt: bool, luck in prop::collection::vec(any::<u8>(), 1..200),
-        storm in 0u64..60,
-    ) {
-        let mut network = Network::new(&priorities, preempt, luck);
-        network.run(Duration::from_secs(storm));
-        network.calm = true;
-        network.run(Duration::from_secs(12));
-        let active = network.active();
-        prop_assert_eq!(active.len(), 1, "{:?} of {:?}", active, priorities);
-        if preempt {
-            let highest = *priorities.iter().max().unwrap();
-            prop_assert_eq!(priorities[active[0]], highest);
-        }
-        network.dead[active[0]] = true;
-        // Four intervals are longer than any Active_Down here.
-        network.run(Duration::from_secs(4) + MILLISECOND * 200);
-        prop_assert_eq!(network.active().len(), 1, "nobody took over from {} of {:?}", active[0], priorities);
-        // Its return ends with one again.
-        network.dead[active[0]] = false;
-        network.run(Duration::from_secs(10));
-        prop_assert_eq!(network.active().len(), 1);
-    }
 }

@@ -45,7 +45,7 @@ pub fn settle(
         for member in members.iter_mut() {
             member.follow_back(now);
             if lost_first {
-                member.linger();
+                member.stand_aside(now);
             }
         }
         return;

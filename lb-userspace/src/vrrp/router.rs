@@ -54,6 +54,8 @@ pub struct VirtualRouter {
     enduring: Option<Instant>,
     /// Silence has lasted long enough, but the sync group is not ready.
     wants_active: bool,
+    /// Until when a member of a sync group leaves the takeover to others.
+    aside: Option<Instant>,
     /// Handed over on purpose: a lower priority is not preempted.
     held: bool,
     /// Handing over: the addresses stay here until another router has them.
@@ -75,6 +77,7 @@ impl VirtualRouter {
             unskewed: None,
             enduring: None,
             wants_active: false,
+            aside: None,
             held: false,
             resigning: false,
             actions: VecDeque::new(),
@@ -226,6 +229,7 @@ impl VirtualRouter {
         self.wants_active = false;
         self.resigning = false;
         self.enduring = None;
+        self.aside = None;
     }
 
     /// Something that the router needs is missing, or back (none). A router that is missing something from the beginning
@@ -287,6 +291,7 @@ impl VirtualRouter {
     /// makes sense only with the higher priority.
     pub fn handle_reclaim(&mut self, at_once: bool, now: Instant) {
         self.held = false;
+        self.aside = None;
         if self.resigning {
             self.resigning = false;
             self.advertise(now);
@@ -322,6 +327,7 @@ impl VirtualRouter {
     fn heard_in_backup(&mut self, advertisement: &Advertisement, now: Instant) {
         if advertisement.priority == 0 {
             // (425)
+            self.aside = None;
             self.wait_for_skew(now);
             return;
         }
@@ -423,7 +429,9 @@ impl VirtualRouter {
 
     /// Nothing keeps the router from taking over, except its sync group.
     fn ready(&mut self, reason: Reason, now: Instant) {
-        if self.config.grouped {
+        if let Some(until) = self.aside.filter(|until| *until > now) {
+            self.wait_until(until);
+        } else if self.config.grouped {
             self.wants_active = true;
             self.wait_for_silence(now);
         } else {
@@ -446,12 +454,10 @@ impl VirtualRouter {
         self.wants_active = false;
     }
 
-    /// Has a backup wait two intervals more than its priority says.
-    pub(super) fn linger(&mut self) {
-        if self.state == State::Backup
-            && let Some(unskewed) = self.unskewed
-        {
-            self.wait_for_skew(unskewed + self.active_interval.duration() * 2);
+    /// Has a backup leave the next takeover to the others: two intervals more than it would wait, whatever it hears.
+    pub(super) fn stand_aside(&mut self, now: Instant) {
+        if self.state == State::Backup {
+            self.aside = Some(now + self.active_down() + self.active_interval.duration() * 2);
         }
     }
 
@@ -463,6 +469,7 @@ impl VirtualRouter {
     fn become_active(&mut self, reason: Reason, now: Instant) {
         self.enduring = None;
         self.unskewed = None;
+        self.aside = None;
         self.wants_active = false;
         self.held = false;
         self.active_interval = self.config.interval;
