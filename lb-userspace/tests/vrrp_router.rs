@@ -233,3 +233,17 @@ fn a_router_that_slept_yields_and_does_not_fight() {
     router.handle_timeout(due);
     assert_eq!(router.state(), State::Active);
 }
+
+#[test]
+fn a_flood_of_lower_priorities_gets_few_answers() {
+    let now = Instant::now();
+    let mut router = active(config(100), now);
+    let at = router.poll_timeout().unwrap() - Duration::from_millis(990);
+    let mut answers = 0;
+    for step in 0..900 {
+        let later = at + MILLISECOND * step;
+        router.handle_advertisement(&heard(1, 100), address(9), address(5), later).unwrap();
+        answers += actions(&mut router).iter().filter(|action| **action == Action::Announce).count();
+    }
+    assert_eq!((router.state(), answers), (State::Active, 9));
+}

@@ -120,6 +120,8 @@ impl Engine {
         for (key, server) in wanted {
             if !checks.servers.contains_key(key) {
                 let slot = self.installed.take_slot().ok_or(EngineError::NoCheckSlot)?;
+                // Checks run on a backup as well, whatever a plan that failed has left in the slot.
+                tables.set_server_standby(slot, false);
                 checks.servers.insert(*key, (slot, (*server).clone()));
             }
         }

@@ -36,6 +36,10 @@ pub struct RouterConfig {
     pub grouped: bool,
 }
 
+/// Lower priorities that are answered within an interval at most: each answer is an advertisement and an announcement of every
+/// address, and who sends many must not get many times as many.
+const ANSWERS_PER_INTERVAL: u32 = 10;
+
 /// A virtual router. Sans-IO: time is an argument.
 #[derive(Debug, Clone)]
 pub struct VirtualRouter {
@@ -52,6 +56,8 @@ pub struct VirtualRouter {
     unskewed: Option<Instant>,
     /// Since when a lower priority has been endured.
     enduring: Option<Instant>,
+    /// When a lower priority was last answered.
+    answered: Option<Instant>,
     /// Silence has lasted long enough, but the sync group is not ready.
     wants_active: bool,
     /// Until when a member of a sync group leaves the takeover to others.
@@ -76,6 +82,7 @@ impl VirtualRouter {
             start: None,
             unskewed: None,
             enduring: None,
+            answered: None,
             wants_active: false,
             aside: None,
             held: false,
@@ -375,7 +382,9 @@ impl VirtualRouter {
             Reason::HigherAddress { source }
         } else {
             // (770)
-            if self.config.answer_lower {
+            let lately = self.config.interval.duration() / ANSWERS_PER_INTERVAL;
+            if self.config.answer_lower && self.answered.is_none_or(|last| now - last >= lately) {
+                self.answered = Some(now);
                 self.advertise(now);
                 self.actions.push_back(Action::Announce);
             }

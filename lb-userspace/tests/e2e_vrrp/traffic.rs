@@ -181,6 +181,8 @@ fn operators_are_told_as_keepalived_tells_them() {
     lvx.wait_state("fault");
     assert!(lvx.daemon.end());
     segment.plug(1, 0, true).unwrap();
+    // keepalived begins with a fault where the carrier is not there yet.
+    until("carrier", || segment.ip(1, "-o link show eth0").unwrap().contains("state UP"));
     let keepalived = format!(
         "global_defs {{\n  vrrp_notify_fifo {}\n}}\nvrrp_instance VI_1 {{\n  state BACKUP\n  interface eth0\n  version 3\n  \
          virtual_router_id 51\n  priority 100\n  advert_int 0.1\n  virtual_ipaddress {{\n    {VIP4}/24\n  }}\n}}\n",
