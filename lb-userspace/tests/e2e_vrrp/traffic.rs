@@ -189,14 +189,22 @@ fn operators_are_told_as_keepalived_tells_them() {
         folder.join("keepalived.fifo").display()
     );
     let other = Keepalived::start(&segment, 1, &keepalived);
-    other.wait("Entering MASTER STATE");
+    // keepalived writes a line some time after the change, with the state that it has then.
+    until("keepalived's MASTER", || lines("keepalived.fifo").contains("MASTER"));
     segment.plug(1, 0, false).unwrap();
-    other.wait("Entering FAULT STATE");
+    until("keepalived's FAULT", || lines("keepalived.fifo").contains("FAULT"));
     assert!(other.daemon.end());
     let expected =
         "INSTANCE \"VI_1\" BACKUP 100\nINSTANCE \"VI_1\" MASTER 100\nINSTANCE \"VI_1\" FAULT 100\n";
-    until("keepalived's lines", || lines("keepalived.fifo").starts_with(expected));
-    until("the same of LVX", || lines("lvx.fifo").starts_with(expected));
+    let told = |name: &str, context: &dyn Fn() -> String| {
+        let started = Instant::now();
+        while !lines(name).starts_with(expected) {
+            assert!(started.elapsed() < SOON, "{name}: {:?}\n{}", lines(name), context());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    told("keepalived.fifo", &|| other.log());
+    told("lvx.fifo", &|| lvx.log());
     until("the end of both", || lines("lvx.fifo").ends_with("STOP 100\n"));
     assert_eq!(lines("lvx.fifo"), lines("keepalived.fifo"));
     let notes = std::fs::read_to_string(folder.join("notes")).unwrap();
