@@ -383,7 +383,9 @@ proptest! {
         let bit = bit.index(message.len() * 8);
         message[bit / 8] ^= 1 << (bit % 8);
         let said = way.verifier().open(&way.received(&message), now());
-        prop_assert!(said.is_err(), "bit {bit} of {message:?}");
+        // Over IPv6 two checksums are right, with and without the trailer; a bit may lead from one to the other.
+        let checksum = said.is_ok() && matches!(bit / 8, 6 | 7) && ip(way.source).is_ipv6();
+        prop_assert!(said.is_err() || checksum, "bit {bit} of {message:?}");
     }
 
     #[test]

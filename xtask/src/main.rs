@@ -57,6 +57,17 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
     },
+    /// Run a fuzz target on inputs from a generator (see docs/fuzzing.md)
+    Fuzz {
+        /// Target or `all`, and arguments for the generator, such as `--executions N`
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            required = true,
+            value_name = "ARGUMENTS"
+        )]
+        arguments: Vec<String>,
+    },
     /// Run everything that a change must pass (needs root)
     Ci,
 }
@@ -98,6 +109,13 @@ fn run(task: Task) -> Result<()> {
             // Not in the workspace's root, as everything else: `--json FILE` is relative to where the user is.
             let mut command = process::cargo();
             process::visibly(command.args(["run", "--release", "--package", "benches", "--"]).args(arguments))
+        }
+        Task::Fuzz { arguments } => {
+            setup::ensure(Scope::Toolchain)?;
+            // As with the benchmarks, files are named from where the user is.
+            let mut command = process::cargo();
+            command.args(["run", "--release", "--bin", "generate", "--manifest-path"]);
+            process::visibly(command.arg(workspace().join("fuzz/Cargo.toml")).arg("--").args(arguments))
         }
         Task::Ci => {
             need_root("cargo xtask ci", "it runs every test and the demo")?;
@@ -191,6 +209,14 @@ mod tests {
         let parsed = Arguments::try_parse_from(["xtask", "bench", "datapath", "--json", "x.json"]).unwrap();
         let Task::Bench { arguments } = parsed.command else { panic!("not parsed as bench") };
         assert_eq!(arguments, ["datapath", "--json", "x.json"]);
+    }
+
+    #[test]
+    fn fuzz_arguments_are_passed_through() {
+        let parsed = Arguments::try_parse_from(["xtask", "fuzz", "hmac", "--executions", "9"]).unwrap();
+        let Task::Fuzz { arguments } = parsed.command else { panic!("not parsed as fuzz") };
+        assert_eq!(arguments, ["hmac", "--executions", "9"]);
+        assert!(Arguments::try_parse_from(["xtask", "fuzz"]).is_err(), "which target?");
     }
 
     #[test]
