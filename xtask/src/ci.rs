@@ -60,7 +60,11 @@ fn bpf_program() -> Result<()> {
 }
 
 fn lints() -> Result<()> {
-    visibly(cargo_in_workspace().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    visibly(cargo_in_workspace().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    // A workspace of its own, which shares what is compiled already.
+    let mut fuzz = cargo_in_workspace();
+    fuzz.args(["clippy", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"]).arg(crate::target_dir());
+    visibly(fuzz.args(["--", "-D", "warnings"]))
 }
 
 fn documentation() -> Result<()> {
