@@ -21,6 +21,7 @@ mod settings;
 mod source;
 mod syntax;
 mod vrrp;
+mod vrrp_hmac;
 mod vrrp_track;
 
 use std::fs::File;

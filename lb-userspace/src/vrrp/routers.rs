@@ -2,14 +2,18 @@
 //!
 //! Sans-IO like the virtual router itself: [`Routers::poll_output`] says what is to be done.
 
-use std::borrow::Cow;
+mod messages;
+mod switchover;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+pub use switchover::Switchover;
+
 use super::member::{Member, Tracked};
-use super::{Action, Advertisement, Expected, Reason, Received, Reject, State, VirtualRouter, group};
+use super::{Action, Reason, State, VirtualRouter, group};
 use crate::model::{Instance, TrackKind, Vrrp};
 
 /// What matters of an interface.
@@ -79,22 +83,6 @@ pub enum Output {
         /// State.
         to: State,
     },
-}
-
-/// What came of an order to hand over or to take back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Switchover {
-    /// It is under way.
-    Begun {
-        /// These instances.
-        instances: Vec<String>,
-        /// To another director, not to this one.
-        to_backup: bool,
-    },
-    /// Nothing is to be done.
-    Nothing(String),
-    /// It cannot be done, and why.
-    Refused(String),
 }
 
 #[derive(Debug, Clone)]
@@ -369,67 +357,6 @@ impl Routers {
         }
     }
 
-    /// A message that arrived on an interface. What is wrong with it is counted.
-    pub fn handle_message(
-        &mut self,
-        interface: &str,
-        received: &Received<'_>,
-        now: Instant,
-        clock: SystemTime,
-    ) {
-        let Some(vrid) = received.message.get(1) else { return self.stray(Reject::Short) };
-        let ipv4 = received.source.is_ipv4();
-        let found = self.members.iter().position(|member| {
-            member.instance.router.vrid == *vrid
-                && member.instance.is_ipv4() == ipv4
-                && path(&member.instance, interface, received).is_some()
-        });
-        let Some(index) = found else { return self.stray(Reject::Vrid) };
-        let own = self.own_address(index, interface);
-        let member = &mut self.members[index];
-        let expected = Expected {
-            version: member.instance.router.version,
-            vrid: *vrid,
-            interval: member.instance.router.interval,
-            authentication: member.instance.authentication,
-            checksum: None,
-            peers: path(&member.instance, interface, received).flatten().map(<[IpAddr]>::to_vec),
-        };
-        let opened = match &mut member.hmac {
-            Some((_, verifier)) => match verifier.open(received, clock) {
-                Ok(opened) => opened,
-                Err(reject) => return member.rejected(reject),
-            },
-            None => Cow::Borrowed(received.message),
-        };
-        let received = &Received { message: &opened, ..*received };
-        let advertisement = match Advertisement::decode(received, &expected) {
-            Ok(_) if own == Some(received.source) => return member.rejected(Reject::OwnAddress),
-            Ok(advertisement) => advertisement,
-            Err(reject) => return member.rejected(reject),
-        };
-        let Some(own) = own else { return };
-        let heard = self.with(index, now, clock, |router, _| {
-            router.handle_advertisement(&advertisement, received.source, own, now)
-        });
-        let member = &mut self.members[index];
-        match heard {
-            Ok(()) => {
-                let known = member.has_rival(now);
-                member.heard(&advertisement, received.source, interface, now);
-                if !known && member.has_rival(now) {
-                    let (source, priority) = (received.source, advertisement.priority);
-                    self.outputs.push_back(Output::Rival { member: index, source, priority });
-                }
-            }
-            Err(reject) => member.rejected(reject),
-        }
-    }
-
-    fn stray(&mut self, reject: Reject) {
-        *self.strays.entry(reject.name()).or_default() += 1;
-    }
-
     /// The address that an instance sends from on an interface.
     #[must_use]
     pub fn own_address(&self, member: usize, interface: &str) -> Option<IpAddr> {
@@ -467,111 +394,6 @@ impl Routers {
             }
         }
     }
-
-    /// Hands an instance (none: all of them) over, or takes it back.
-    pub fn switchover(
-        &mut self,
-        name: Option<&str>,
-        to_backup: Option<bool>,
-        now: Instant,
-        clock: SystemTime,
-    ) -> Switchover {
-        let chosen: Vec<usize> = (0..self.members.len())
-            .filter(|index| name.is_none_or(|name| self.members[*index].instance.name == name))
-            .collect();
-        let Some(first) = chosen.first() else {
-            let names: Vec<&str> = self.members.iter().map(|member| member.instance.name.as_str()).collect();
-            return Switchover::Refused(match names[..] {
-                [] => "there is no [[vrrp]] instance".to_owned(),
-                _ => format!("there is no instance of this name; there are {}", names.join(", ")),
-            });
-        };
-        let to_backup = to_backup.unwrap_or(self.members[*first].router.state() == State::Active);
-        // A sync group moves as one.
-        let mut all = chosen;
-        for group in &self.groups {
-            if group.members.iter().any(|index| all.contains(index)) {
-                all.extend(&group.members);
-            }
-        }
-        all.sort_unstable();
-        all.dedup();
-        if to_backup { self.hand_over(&all, now, clock) } else { self.reclaim(&all, now, clock) }
-    }
-
-    fn hand_over(&mut self, chosen: &[usize], now: Instant, clock: SystemTime) -> Switchover {
-        let mut begun = Vec::new();
-        for index in chosen.iter().copied() {
-            let member = &self.members[index];
-            // A backup is silent: whether there is one is seen only when it takes over.
-            if member.router.state() == State::Active {
-                begun.push(member.instance.name.clone());
-            }
-            self.with(index, now, clock, |router, _| router.handle_resign(now));
-        }
-        if begun.is_empty() {
-            return Switchover::Nothing("not active here; it stays a backup that preempts nobody".to_owned());
-        }
-        Switchover::Begun { instances: begun, to_backup: true }
-    }
-
-    fn reclaim(&mut self, chosen: &[usize], now: Instant, clock: SystemTime) -> Switchover {
-        for index in chosen {
-            let member = &self.members[*index];
-            let name = &member.instance.name;
-            if member.router.state() == State::Fault {
-                let why = member.missing.as_ref().map(ToString::to_string).unwrap_or_default();
-                return Switchover::Refused(format!("{name} is in fault: {why}"));
-            }
-            let interface = member.instance.interface.clone();
-            if let Some(own) = self.own_address(*index, &interface)
-                && let Some(peer) = member.stronger_peer(own, now)
-            {
-                return Switchover::Refused(format!(
-                    "{} is active for {name} with priority {}, and {} is the priority here: it would take the addresses \
-                     back at once; hand over there",
-                    peer.address,
-                    peer.priority,
-                    member.router.priority()
-                ));
-            }
-        }
-        let mut begun = Vec::new();
-        for index in chosen.iter().copied() {
-            if self.members[index].router.state() != State::Active {
-                begun.push(self.members[index].instance.name.clone());
-            }
-            self.with(index, now, clock, |router, _| router.handle_reclaim(true, now));
-        }
-        if begun.is_empty() {
-            return Switchover::Nothing("active here already".to_owned());
-        }
-        Switchover::Begun { instances: begun, to_backup: false }
-    }
-}
-
-/// The peers of the path by which a message came: outer none where it is none of the instance's paths, inner none for
-/// multicast.
-fn path<'a>(
-    instance: &'a Instance,
-    interface: &str,
-    received: &Received<'_>,
-) -> Option<Option<&'a [IpAddr]>> {
-    let main = (&instance.interface, &instance.peers);
-    let others = instance.heartbeats.iter().map(|heartbeat| (&heartbeat.interface, &heartbeat.peers));
-    let here = std::iter::once(main).chain(others).filter(|(name, _)| *name == interface);
-    fn unicast(peers: &[IpAddr]) -> Option<&[IpAddr]> {
-        (!peers.is_empty()).then_some(peers)
-    }
-    // Of several on one interface, the one that the message was sent for.
-    let mut last = None;
-    for (_, peers) in here {
-        if peers.is_empty() == received.destination.is_multicast() {
-            return Some(unicast(peers));
-        }
-        last = Some(unicast(peers));
-    }
-    last
 }
 
 /// What an instance's own interface lacks.
