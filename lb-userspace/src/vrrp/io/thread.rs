@@ -226,7 +226,7 @@ impl Work {
             if member.router().state() != State::Active {
                 continue;
             }
-            let instance = member.instance().clone();
+            let instance = Arc::clone(&member.instance);
             self.duty.set(&list(&instance), true);
             if addresses::take(&instance, &self.inventory, &mut self.guard) {
                 self.announce(&instance, instance.announce.repeat);
@@ -345,7 +345,8 @@ impl Work {
     }
 
     fn with_instance(&mut self, member: usize, act: impl FnOnce(&mut Self, &Instance)) {
-        if let Some(instance) = self.routers.members().get(member).map(|member| member.instance().clone()) {
+        let shared = self.routers.members().get(member).map(|member| Arc::clone(&member.instance));
+        if let Some(instance) = shared {
             act(self, &instance);
         }
     }

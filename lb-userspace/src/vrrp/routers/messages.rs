@@ -19,12 +19,13 @@ impl Routers {
     ) {
         let Some(vrid) = received.message.get(1) else { return self.stray(Reject::Short) };
         let ipv4 = received.source.is_ipv4();
-        let found = self.members.iter().position(|member| {
-            member.instance.router.vrid == *vrid
-                && member.instance.is_ipv4() == ipv4
-                && path(&member.instance, interface, received).is_some()
+        let found = self.members.iter().enumerate().find_map(|(index, member)| {
+            let instance = &member.instance;
+            let same = instance.router.vrid == *vrid && instance.is_ipv4() == ipv4;
+            let peers = path(instance, interface, received).filter(|_| same)?;
+            Some((index, peers.map(<[IpAddr]>::to_vec)))
         });
-        let Some(index) = found else { return self.stray(Reject::Vrid) };
+        let Some((index, peers)) = found else { return self.stray(Reject::Vrid) };
         let own = self.own_address(index, interface);
         let member = &mut self.members[index];
         let expected = Expected {
@@ -33,7 +34,7 @@ impl Routers {
             interval: member.instance.router.interval,
             authentication: member.instance.authentication,
             checksum: None,
-            peers: path(&member.instance, interface, received).flatten().map(<[IpAddr]>::to_vec),
+            peers,
         };
         let opened = match &mut member.hmac {
             Some((_, verifier)) => match verifier.open(received, clock) {

@@ -2,22 +2,22 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tracing::warn;
 
 use super::super::addresses;
 use super::Work;
-use crate::model::Instance;
+use crate::model::{Instance, VirtualAddress};
 use crate::vrrp::Advertisement;
 use crate::vrrp::wire::{GROUP_IPV4, GROUP_IPV6, announcement, multicast, virtual_mac};
 
 impl Work {
     /// Sends an advertisement on every path of an instance.
     pub(super) fn send(&mut self, index: usize, priority: u8) {
-        let Some(instance) = self.routers.members().get(index).map(|member| member.instance().clone()) else {
-            return;
-        };
+        let shared = self.routers.members().get(index).map(|member| Arc::clone(&member.instance));
+        let Some(instance) = shared else { return };
         let advertisement = Advertisement {
             vrid: instance.router.vrid,
             priority,
@@ -67,16 +67,18 @@ impl Work {
 
     /// Tells the link of each address where it is.
     pub(super) fn announce(&self, instance: &Instance, count: u32) {
-        for _ in 0..count {
-            for address in instance.all_addresses() {
-                let Some((ifindex, mac)) = addresses::announced(instance, address, &self.inventory) else {
-                    continue;
-                };
+        let frames: Vec<(&VirtualAddress, u32, Vec<u8>)> = instance
+            .all_addresses()
+            .filter_map(|address| {
+                let (ifindex, mac) = addresses::announced(instance, address, &self.inventory)?;
                 let interface = address.interface.as_ref().unwrap_or(&instance.interface);
                 let router = address.address.is_ipv6() && forwards(interface);
-                if let Err(error) = self.frames.send(ifindex, &announcement(address.address, mac, router)) {
-                    warn!(instance = instance.name, %address, %error, "virtual address not announced");
-                }
+                Some((address, ifindex, announcement(address.address, mac, router)))
+            })
+            .collect();
+        for (address, ifindex, frame) in (0..count).flat_map(|_| &frames) {
+            if let Err(error) = self.frames.send(*ifindex, frame) {
+                warn!(instance = instance.name, %address, %error, "virtual address not announced");
             }
         }
     }
