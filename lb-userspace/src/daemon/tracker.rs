@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until};
 use tracing::{info, warn};
 
-use crate::health::{CheckMachine, Origin, Probe, checker};
-use crate::model::{Check, CheckKind, Protocol, ServiceKey, TrackKind, Vrrp};
-use crate::process;
+use crate::health::{CheckMachine, Origin, Probe, bounded};
+use crate::model::{Check, Protocol, ServiceKey, TrackKind, Vrrp};
 use crate::vrrp::io::Speaker;
 use crate::vrrp::member::Tracked;
 
@@ -108,13 +107,7 @@ async fn run_check(check: Check, speaker: Arc<Speaker>) {
     while let Some(next) = machine.poll_timeout() {
         sleep_until(next.into()).await;
         machine.begin(Instant::now());
-        let grace = if let CheckKind::Script(_) = check.kind { process::GRACE * 2 } else { Duration::ZERO };
-        let outcome = timeout(check.policy.timeout + grace, checker::run(&check.kind, &probe)).await;
-        let failure = match outcome {
-            Ok(Ok(_)) => None,
-            Ok(Err(failure)) => Some(failure.to_string()),
-            Err(_) => Some(format!("no complete answer within {:?}", check.policy.timeout)),
-        };
+        let failure = bounded(&check, &probe).await.err().map(|failure| failure.to_string());
         if machine.finish(Instant::now(), failure.is_none()).is_some() {
             let up = machine.passing();
             let reason = failure.unwrap_or_default();

@@ -17,6 +17,7 @@ pub use machine::CheckMachine;
 pub use outcome::{Failure, FailureReason, Outcome, Pass, WeightChange};
 pub use probe::{Origin, Probe, Through};
 pub use record::{CheckRecord, LastRun};
+pub(crate) use runner::bounded;
 pub use runner::{CheckId, Runner};
 pub use server::{CheckVerdict, ServerHealth};
 pub use supervisor::{

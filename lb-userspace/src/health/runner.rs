@@ -273,7 +273,8 @@ impl Task {
     }
 }
 
-async fn bounded(check: &Check, probe: &Probe) -> Outcome {
+/// One run of a check, with its bound; a run that panics has failed.
+pub(crate) async fn bounded(check: &Check, probe: &Probe) -> Outcome {
     if check.target.through_datapath && probe.through.is_none() {
         return Err(Failure::new(
             FailureReason::Local,
