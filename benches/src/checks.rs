@@ -14,6 +14,10 @@ use lb_userspace::health::{CheckId, Runner, Supervisor, server_key};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::cpu_time::cpu_time;
+
+/// Name of the thread that is measured.
+const THREAD: &str = "lvx-health";
 const SERVICES: usize = 5;
 const SERVERS: usize = 1_000;
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -55,9 +59,9 @@ pub(crate) fn run() -> Result<Figures> {
     let runner = lab.client().enter(|| Runner::start(told))??;
     runner.follow(&supervisor, None);
     std::thread::sleep(INTERVAL * 2);
-    let before = (totals(&runner, &supervisor), cpu_time()?, Instant::now());
+    let before = (totals(&runner, &supervisor), cpu_time("self", THREAD)?, Instant::now());
     std::thread::sleep(MEASURED);
-    let after = (totals(&runner, &supervisor), cpu_time()?, Instant::now());
+    let after = (totals(&runner, &supervisor), cpu_time("self", THREAD)?, Instant::now());
 
     let elapsed = (after.2 - before.2).as_secs_f64();
     let checks = (after.0.0 + after.0.1 - before.0.0 - before.0.1) as f64;
@@ -95,20 +99,6 @@ fn totals(runner: &Runner, supervisor: &Supervisor) -> (u64, u64) {
         }
     }
     sum
-}
-
-/// CPU time of the thread that runs the checks.
-fn cpu_time() -> Result<Duration> {
-    for task in std::fs::read_dir("/proc/self/task")? {
-        let folder = task?.path();
-        if std::fs::read_to_string(folder.join("comm"))?.trim() == "lvx-health" {
-            // The first number is time on a CPU in nanoseconds (Documentation/scheduler/sched-stats.rst).
-            let stat = std::fs::read_to_string(folder.join("schedstat"))?;
-            let nanoseconds = stat.split(' ').next().unwrap_or_default().parse()?;
-            return Ok(Duration::from_nanos(nanoseconds));
-        }
-    }
-    anyhow::bail!("the thread of the checks does not run")
 }
 
 fn configuration() -> String {

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::{Namespace, Process, Segment};
-use lb_userspace::control::client::Client;
 use serde::Serialize;
+
+use crate::directors::{self, client};
 
 const VIP: &str = "192.0.2.100";
 /// From one request to the next.
@@ -111,41 +112,21 @@ impl Samples {
 }
 
 fn director(segment: &Segment, host: u8, priority: u8) -> Result<Process> {
-    let socket = segment.folder().join(format!("{host}.sock"));
     // What a killed director has left.
-    let _ = std::fs::remove_file(&socket);
-    let text = format!(
-        "[global]\ncontrol_socket = \"{}\"\nmetrics = \"off\"\n[limits]\nconnections = \"64Ki\"\n\
-         [[interface]]\nname = \"eth0\"\n\
-         [[vrrp]]\nname = \"web\"\ninterface = \"eth0\"\nrouter_id = 51\npriority = {priority}\ninterval = \"100ms\"\n\
-         address = [\"{VIP}/24\"]\n\
-         [[service]]\naddress = \"{VIP}:80\"\nscheduler = \"rr\"\n\
-         [[service.real_server]]\naddress = \"192.0.2.4:80\"\n[[service.real_server]]\naddress = \"192.0.2.5:80\"\n",
-        socket.display()
-    );
+    let _ = std::fs::remove_file(segment.folder().join(format!("{host}.sock")));
+    let text = directors::head(segment, host)
+        + &format!(
+            "[[vrrp]]\nname = \"web\"\ninterface = \"eth0\"\nrouter_id = 51\npriority = {priority}\ninterval = \"100ms\"\n\
+             address = [\"{VIP}/24\"]\n\
+             [[service]]\naddress = \"{VIP}:80\"\nscheduler = \"rr\"\n\
+             [[service.real_server]]\naddress = \"192.0.2.4:80\"\n[[service.real_server]]\naddress = \"192.0.2.5:80\"\n"
+        );
     let file = segment.write(&format!("{host}.toml"), text)?;
-    let program = std::env::current_exe()?;
-    let words = [&*program.to_string_lossy(), "director", &*file.to_string_lossy()];
-    segment.spawn(host, &words, &format!("{host}.log"))
-}
-
-fn client(segment: &Segment, host: u8) -> Result<Client> {
-    Ok(Client::connect(&segment.folder().join(format!("{host}.sock")))?)
+    directors::start(segment, host, &file)
 }
 
 fn wait(segment: &Segment, host: u8, state: &str) -> Result<()> {
-    let started = Instant::now();
-    loop {
-        let snapshot = client(segment, host).ok().and_then(|mut client| client.snapshot().ok());
-        let vrrp = snapshot.and_then(|snapshot| snapshot.vrrp);
-        if vrrp.is_some_and(|vrrp| vrrp.instances.iter().all(|instance| instance.state == state)) {
-            return Ok(());
-        }
-        let log =
-            || std::fs::read_to_string(segment.folder().join(format!("{host}.log"))).unwrap_or_default();
-        ensure!(started.elapsed() < SOON, "director {host} does not become {state}:\n{}", log());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    directors::wait(segment, host, state, SOON)
 }
 
 /// The longest time between two answers while `event` happens, and how many requests failed.

@@ -2,7 +2,9 @@
 
 mod apply;
 mod checks;
+mod cpu_time;
 mod datapath;
+mod directors;
 mod failover;
 mod frames;
 mod harness;

@@ -5,10 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::Segment;
-use lb_userspace::control::client::Client;
 use lb_userspace::control::vrrp::VrrpStatus;
 use serde::Serialize;
 
+use crate::cpu_time::cpu_time;
+use crate::directors::{self, client};
+
+/// Name of the thread that is measured.
+const THREAD: &str = "lvx-vrrp";
 const ROUTERS: u32 = 200;
 const REAL_SERVERS: u32 = 10_000;
 const MEASURED: Duration = Duration::from_secs(10);
@@ -35,25 +39,24 @@ pub(crate) struct Figures {
 /// Without root, or where a director does not do what it should.
 pub(crate) fn run() -> Result<Figures> {
     let segment = Segment::new(2, 1)?;
-    let program = std::env::current_exe()?;
     let start = |host: u8, priority: u8| {
         let file = write(&segment, host, priority, 0)?;
-        let words = [&*program.to_string_lossy(), "director", &*file.to_string_lossy()];
-        segment.spawn(host, &words, &format!("{host}.log"))
+        directors::start(&segment, host, &file)
     };
     let first = start(1, 150)?;
-    wait(&segment, 1, "active")?;
+    directors::wait(&segment, 1, "active", SOON)?;
     let second = start(2, 100)?;
-    wait(&segment, 2, "backup")?;
+    directors::wait(&segment, 2, "backup", SOON)?;
     std::thread::sleep(Duration::from_secs(1));
 
-    let (active, backup) = (cpu_time(first.pid())?, cpu_time(second.pid())?);
+    let (active, backup) =
+        (cpu_time(&first.pid().to_string(), THREAD)?, cpu_time(&second.pid().to_string(), THREAD)?);
     let started = Instant::now();
     std::thread::sleep(MEASURED);
     let elapsed = started.elapsed().as_secs_f64();
     let percent = |before: Duration, after: Duration| (after - before).as_secs_f64() / elapsed * 100.0;
-    let active_cpu_percent = percent(active, cpu_time(first.pid())?);
-    let backup_cpu_percent = percent(backup, cpu_time(second.pid())?);
+    let active_cpu_percent = percent(active, cpu_time(&first.pid().to_string(), THREAD)?);
+    let backup_cpu_percent = percent(backup, cpu_time(&second.pid().to_string(), THREAD)?);
 
     let before = status(&segment, 1)?;
     for weight in [1, 2, 3] {
@@ -104,11 +107,7 @@ pub(crate) fn run() -> Result<Figures> {
 
 /// Writes a director's configuration; with a weight it has the real servers.
 fn write(segment: &Segment, host: u8, priority: u8, weight: u32) -> Result<std::path::PathBuf> {
-    let mut text = format!(
-        "[global]\ncontrol_socket = \"{}\"\nmetrics = \"off\"\nlog = \"warn\"\n[limits]\nconnections = \"64Ki\"\n\
-         [[interface]]\nname = \"eth0\"\n",
-        segment.folder().join(format!("{host}.sock")).display()
-    );
+    let mut text = directors::head(segment, host);
     for id in 1..=ROUTERS {
         let _ = write!(
             text,
@@ -137,36 +136,9 @@ fn write(segment: &Segment, host: u8, priority: u8, weight: u32) -> Result<std::
 }
 
 fn snapshot(segment: &Segment, host: u8) -> Result<lb_userspace::control::snapshot::Snapshot> {
-    Ok(Client::connect(&segment.folder().join(format!("{host}.sock")))?.snapshot()?)
+    Ok(client(segment, host)?.snapshot()?)
 }
 
 fn status(segment: &Segment, host: u8) -> Result<VrrpStatus> {
     snapshot(segment, host)?.vrrp.context("no virtual routers")
-}
-
-fn wait(segment: &Segment, host: u8, state: &str) -> Result<()> {
-    let started = Instant::now();
-    loop {
-        let all = status(segment, host).map(|status| status.instances).unwrap_or_default();
-        if !all.is_empty() && all.iter().all(|instance| instance.state == state) {
-            return Ok(());
-        }
-        let log =
-            || std::fs::read_to_string(segment.folder().join(format!("{host}.log"))).unwrap_or_default();
-        ensure!(started.elapsed() < SOON, "director {host} does not become {state}:\n{}", log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// CPU time of the thread of VRRP.
-fn cpu_time(pid: i32) -> Result<Duration> {
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let folder = task?.path();
-        if std::fs::read_to_string(folder.join("comm"))?.trim() == "lvx-vrrp" {
-            // The first number is time on a CPU in nanoseconds (Documentation/scheduler/sched-stats.rst).
-            let stat = std::fs::read_to_string(folder.join("schedstat"))?;
-            return Ok(Duration::from_nanos(stat.split(' ').next().unwrap_or_default().parse()?));
-        }
-    }
-    anyhow::bail!("the thread of VRRP does not run")
 }
