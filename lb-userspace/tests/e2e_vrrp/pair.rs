@@ -114,11 +114,9 @@ pub(crate) struct Keepalived<'a> {
 impl<'a> Keepalived<'a> {
     /// Starts it with instances in `text`.
     pub(crate) fn start(segment: &'a Segment, host: u8, text: &str) -> Self {
-        let fifo = segment.folder().join(format!("keepalived{host}.fifo"));
         let head = format!(
             "global_defs {{\n  router_id h{host}\n  enable_script_security\n  script_user root\n}}\n",
         );
-        let _ = fifo;
         let file = segment.write(&format!("keepalived{host}.conf"), head + text).expect("configuration");
         let pid = |name: &str| segment.folder().join(format!("{name}{host}.pid")).display().to_string();
         let words = [

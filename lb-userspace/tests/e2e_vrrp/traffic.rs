@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lab::Segment;
+use lb_userspace::control::snapshot::Snapshot;
 
 use crate::pair::{Keepalived, Lvx, SOON, VIP4, wait_owner};
 
@@ -27,10 +28,19 @@ fn until(what: &str, reached: impl Fn() -> bool) {
     }
 }
 
+fn snapshot(lvx: &Lvx<'_>) -> Snapshot {
+    serde_json::from_str(&lvx.command(&["list", "--json"]).unwrap()).unwrap()
+}
+
 fn connections(lvx: &Lvx<'_>) -> u64 {
-    let snapshot: lb_userspace::control::snapshot::Snapshot =
-        serde_json::from_str(&lvx.command(&["list", "--json"]).unwrap()).unwrap();
-    snapshot.traffic.connections
+    snapshot(lvx).traffic.connections
+}
+
+/// Has the client send everything for the virtual address to a host, whoever has it.
+fn lead_client_to(segment: &Segment, host: u8) {
+    let link = segment.ip(host, "-o link show eth0").unwrap();
+    let mac = link.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+    segment.ip(3, &format!("neighbour replace {VIP4} lladdr {mac} dev eth0 nud permanent")).unwrap();
 }
 
 #[test]
@@ -49,14 +59,11 @@ fn only_the_active_director_balances() {
     assert!(connections(&first) >= 10);
 
     // A client that still sends to the backup gets no answer of it, and the backup has no part in it.
-    let mac = segment.ip(2, "-o link show eth0").unwrap();
-    let mac = mac.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-    segment.ip(3, &format!("neighbour replace {VIP4} lladdr {mac} dev eth0 nud permanent")).unwrap();
+    lead_client_to(&segment, 2);
     let astray = segment.host(3).run(&["curl", "-s", "-m", "1", &format!("http://{VIP4}/whoami")]).unwrap();
     assert!(!astray.status.success());
     assert_eq!(connections(&second), 0);
-    let snapshot: lb_userspace::control::snapshot::Snapshot =
-        serde_json::from_str(&second.command(&["list", "--json"]).unwrap()).unwrap();
+    let snapshot = snapshot(&second);
     let standby = snapshot.passes.iter().find(|pass| pass.name == "standby").unwrap();
     assert!(standby.count > 0);
     segment.ip(3, &format!("neighbour del {VIP4} dev eth0")).unwrap();
@@ -85,9 +92,7 @@ fn an_always_on_service_is_balanced_on_the_backup_too() {
     first.wait_state("active");
     let second = Lvx::start(&segment, 2, &director(100, "always_on = true\n"));
     second.wait_state("backup");
-    let mac = segment.ip(2, "-o link show eth0").unwrap();
-    let mac = mac.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-    segment.ip(3, &format!("neighbour replace {VIP4} lladdr {mac} dev eth0 nud permanent")).unwrap();
+    lead_client_to(&segment, 2);
     until("page through the backup", || fetch(&segment).is_some());
     assert!(connections(&second) > 0);
     assert_eq!(connections(&first), 0);
@@ -236,8 +241,7 @@ fn an_address_that_accepts_nothing_but_its_services() {
         connected.unwrap().map(drop).map_err(|error| error.kind())
     };
     assert_eq!(connect(9), Err(std::io::ErrorKind::TimedOut));
-    let snapshot: lb_userspace::control::snapshot::Snapshot =
-        serde_json::from_str(&lvx.command(&["list", "--json"]).unwrap()).unwrap();
+    let snapshot = snapshot(&lvx);
     assert!(
         snapshot.drops.iter().any(|drop| drop.name == "not_accepted" && drop.count > 0),
         "{:?}",
